@@ -1,1 +1,3 @@
+//! Mortise: a gRPC host whose business logic is hot-swappable, sandboxed WebAssembly.
 
+pub mod config;
