@@ -1,1 +1,3 @@
+//! Mortise runs business logic written as WebAssembly components behind gRPC.
 
+pub mod capability;
