@@ -68,7 +68,10 @@ pub fn reload_on_change(registry: Arc<Registry>) -> notify::Result<impl Future<O
     let files: Vec<PathBuf> = registry.plugins().iter().map(|plugin| plugin.config.file.clone()).collect();
     let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(file)).collect();
     let names: BTreeSet<_> = files.iter().filter_map(|file| file.file_name().map(ToOwned::to_owned)).collect();
-    let concerns = move |path: &Path| path.file_name().is_some_and(|name| names.contains(name));
+    // Kubernetes replaces mounted files by renaming a folder `..data` that they are links into.
+    let concerns = move |path: &Path| {
+        path.file_name().is_some_and(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
+    };
     let watch = FolderWatch::new(folders, RecursiveMode::NonRecursive, concerns)?;
     Ok(async move {
         loop {
