@@ -30,22 +30,21 @@ pub fn size(requested: i32) -> Option<usize> {
 pub struct Query {
     /// Whose list it is: the caller's identity, empty for nobody.
     pub owner: String,
-    /// Only this customer's orders, if any.
-    pub customer: Option<String>,
-    /// Only orders of this status, if any.
-    pub status: Option<OrderStatus>,
+    /// Only this customer's orders, unless empty.
+    pub customer: String,
+    /// Only orders of this status, unless unspecified.
+    pub status: OrderStatus,
 }
 
 impl Query {
     fn fingerprint(&self) -> u64 {
         let mut bytes = Vec::new();
-        for text in [Some(&self.owner), self.customer.as_ref()] {
-            // The length keeps two texts apart from one that spells both.
-            let text = text.map_or("", String::as_str);
+        for text in [&self.owner, &self.customer] {
+            // The length tells where one text ends and the next begins.
             bytes.extend((text.len() as u64).to_be_bytes());
             bytes.extend(text.as_bytes());
         }
-        bytes.extend(self.status.map_or(0, i32::from).to_be_bytes());
+        bytes.extend(i32::from(self.status).to_be_bytes());
         fnv1a(&bytes)
     }
 }
@@ -140,7 +139,7 @@ mod tests {
     const NOW: i64 = 1_800_000_000_000_000_000;
 
     fn query() -> Query {
-        Query { owner: "ann".to_owned(), customer: Some("c1".to_owned()), status: None }
+        Query { owner: "ann".to_owned(), customer: "c1".to_owned(), status: OrderStatus::Unspecified }
     }
 
     fn last() -> Position {
@@ -181,10 +180,10 @@ mod tests {
         let others = [
             Query { owner: "bob".to_owned(), ..query() },
             Query { owner: String::new(), ..query() },
-            Query { customer: None, ..query() },
-            Query { customer: Some("c2".to_owned()), ..query() },
-            Query { status: Some(OrderStatus::Paid), ..query() },
-            Query { owner: "annc1".to_owned(), customer: None, ..query() },
+            Query { customer: String::new(), ..query() },
+            Query { customer: "c2".to_owned(), ..query() },
+            Query { status: OrderStatus::Paid, ..query() },
+            Query { owner: "annc1".to_owned(), customer: String::new(), ..query() },
         ];
         for other in others {
             assert_eq!(position(&token, &other, NOW), Err(TokenError::OtherQuery), "{other:?}");
