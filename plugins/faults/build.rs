@@ -1,4 +1,7 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    mortise_guest_codegen::Builder::new().include("proto").proto("faults/v1/faults.proto").build()?;
+    mortise_guest_codegen::Builder::new()
+        .include("proto")
+        .proto("faults/v1/faults.proto")
+        .build()?;
     Ok(())
 }

@@ -1,4 +1,7 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    mortise_guest_codegen::Builder::new().include("../../proto").proto("order/v1/order.proto").build()?;
+    mortise_guest_codegen::Builder::new()
+        .include("../../proto")
+        .proto("order/v1/order.proto")
+        .build()?;
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! What the guest sees of its call, and what it may add to the answer.
 
-use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mortise_guest::details::ErrorInfo;
@@ -32,7 +31,12 @@ pub fn echo(call: &ReadCall, request: pb::EchoRequest) -> pb::EchoResponse {
     let entries = call.metadata().entries().into_iter();
     pb::EchoResponse {
         payload: request.payload,
-        metadata: entries.map(|entry| pb::Entry { key: entry.key, value: entry.value }).collect(),
+        metadata: entries
+            .map(|entry| pb::Entry {
+                key: entry.key,
+                value: entry.value,
+            })
+            .collect(),
         peer: call.peer(),
         call_id: call.id(),
         attempt: call.attempt(),
@@ -40,7 +44,10 @@ pub fn echo(call: &ReadCall, request: pb::EchoRequest) -> pb::EchoResponse {
         deadline: call.deadline().map(nanos),
         principal: call.principal().map(|principal| principal.id),
         now: nanos(call.now()),
-        traceparent: call.trace_context().map(|trace| trace.traceparent).unwrap_or_default(),
+        traceparent: call
+            .trace_context()
+            .map(|trace| trace.traceparent)
+            .unwrap_or_default(),
         cancelled: call.is_cancelled(),
     }
 }
@@ -55,10 +62,17 @@ pub fn failure(call: &Call, request: pb::FailRequest) -> Status {
     let Some(code) = number.checked_sub(1).and_then(|index| CODES.get(index)) else {
         return Status::invalid_argument(format!("{} is not a code", request.code));
     };
-    request.reasons.into_iter().fold(Status::new(*code, request.message), |status, reason| {
-        let domain = "faults.v1".to_owned();
-        status.with_detail(ErrorInfo { reason, domain, metadata: HashMap::new() })
-    })
+    request
+        .reasons
+        .into_iter()
+        .fold(Status::new(*code, request.message), |status, reason| {
+            let domain = "faults.v1".to_owned();
+            status.with_detail(ErrorInfo {
+                reason,
+                domain,
+                ..ErrorInfo::default()
+            })
+        })
 }
 
 /// What the host said to each entry; empty where it took it.

@@ -25,7 +25,9 @@ pub fn try_everything(request: &EnvironmentRequest) -> EnvironmentResponse {
         got("run a command", Command::new("true").status()),
     ];
     EnvironmentResponse {
-        variables: std::env::vars().map(|(name, value)| format!("{name}={value}")).collect(),
+        variables: std::env::vars()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect(),
         arguments: std::env::args().collect(),
         escapes: escapes.into_iter().flatten().collect(),
     }

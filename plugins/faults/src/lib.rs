@@ -48,11 +48,15 @@ impl pb::Faults for Faults {
     }
 
     fn spin(_: &mut Call, request: pb::SpinRequest) -> Result<pb::SpinResponse, Status> {
-        Ok(pb::SpinResponse { rounds: resources::compute_for(request.milliseconds) })
+        Ok(pb::SpinResponse {
+            rounds: resources::compute_for(request.milliseconds),
+        })
     }
 
     fn sleep(_: &mut Call, request: pb::SleepRequest) -> Result<pb::SleepResponse, Status> {
-        Ok(pb::SleepResponse { slept: resources::sleep(request.milliseconds) })
+        Ok(pb::SleepResponse {
+            slept: resources::sleep(request.milliseconds),
+        })
     }
 
     fn panic(_: &mut Call, request: pb::PanicRequest) -> Result<pb::PanicResponse, Status> {
@@ -68,15 +72,21 @@ impl pb::Faults for Faults {
     }
 
     fn eat_memory(_: &mut Call, request: pb::EatMemoryRequest) -> Result<pb::EatMemoryResponse, Status> {
-        Ok(pb::EatMemoryResponse { bytes: resources::eat_memory(request.abort) })
+        Ok(pb::EatMemoryResponse {
+            bytes: resources::eat_memory(request.abort),
+        })
     }
 
     fn recurse(_: &mut Call, _: pb::RecurseRequest) -> Result<pb::RecurseResponse, Status> {
-        Ok(pb::RecurseResponse { depth: resources::recurse(1) })
+        Ok(pb::RecurseResponse {
+            depth: resources::recurse(1),
+        })
     }
 
     fn huge_answer(_: &mut Call, request: pb::HugeAnswerRequest) -> Result<pb::HugeAnswerResponse, Status> {
-        Ok(pb::HugeAnswerResponse { payload: resources::bytes(request.bytes) })
+        Ok(pb::HugeAnswerResponse {
+            payload: resources::bytes(request.bytes),
+        })
     }
 
     fn fail(call: &mut Call, request: pb::FailRequest) -> Result<pb::FailResponse, Status> {
@@ -91,12 +101,18 @@ impl pb::Faults for Faults {
         call: &mut Call,
         request: pb::SetMetadataRequest,
     ) -> Result<pb::SetMetadataResponse, Status> {
-        Ok(pb::SetMetadataResponse { errors: echo::set_metadata(call, request.initial, request.trailing) })
+        Ok(pb::SetMetadataResponse {
+            errors: echo::set_metadata(call, request.initial, request.trailing),
+        })
     }
 
     fn print(_: &mut Call, request: pb::PrintRequest) -> Result<pb::PrintResponse, Status> {
         for number in 1..=request.lines {
-            let end = if request.unfinished && number == request.lines { "" } else { "\n" };
+            let end = if request.unfinished && number == request.lines {
+                ""
+            } else {
+                "\n"
+            };
             print!("{number} {}{end}", request.text);
             eprint!("{number} {}{end}", request.text);
         }
@@ -115,22 +131,26 @@ impl pb::Faults for Faults {
         static CALLS: AtomicU64 = AtomicU64::new(0);
         call.headers().insert("faults-version", VERSION)?;
         let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(pb::CountResponse { calls, version: VERSION.to_owned() })
+        Ok(pb::CountResponse {
+            calls,
+            version: VERSION.to_owned(),
+        })
     }
 
-    fn environment(
-        _: &mut Call,
-        request: pb::EnvironmentRequest,
-    ) -> Result<pb::EnvironmentResponse, Status> {
+    fn environment(_: &mut Call, request: pb::EnvironmentRequest) -> Result<pb::EnvironmentResponse, Status> {
         Ok(escape::try_everything(&request))
     }
 
     fn random(call: &mut Call, _: pb::RandomRequest) -> Result<pb::RandomResponse, Status> {
-        Ok(pb::RandomResponse { bytes: call.random_bytes::<32>().to_vec() })
+        Ok(pb::RandomResponse {
+            bytes: call.random_bytes::<32>().to_vec(),
+        })
     }
 
     fn read_config(call: &mut Call, _: pb::ReadConfigRequest) -> Result<pb::ReadConfigResponse, Status> {
-        Ok(pb::ReadConfigResponse { greeting: Settings::load(call)?.greeting })
+        Ok(pb::ReadConfigResponse {
+            greeting: Settings::load(call)?.greeting,
+        })
     }
 
     fn write_then(call: &mut Call, request: pb::WriteThenRequest) -> Result<pb::WriteThenResponse, Status> {
@@ -139,12 +159,17 @@ impl pb::Faults for Faults {
 
     fn read(call: &mut ReadCall, request: pb::ReadRequest) -> Result<pb::ReadResponse, Status> {
         let found = call.store().get(request.key.as_bytes())?;
-        Ok(pb::ReadResponse { value: found.map(|found| found.value) })
+        Ok(pb::ReadResponse {
+            value: found.map(|found| found.value),
+        })
     }
 
     fn increment(call: &mut Call, request: pb::IncrementRequest) -> Result<pb::IncrementResponse, Status> {
         let value = state::increment(call, &request)?;
-        Ok(pb::IncrementResponse { value, attempt: call.attempt() })
+        Ok(pb::IncrementResponse {
+            value,
+            attempt: call.attempt(),
+        })
     }
 
     fn take(call: &mut Call, request: pb::TakeRequest) -> Result<pb::TakeResponse, Status> {

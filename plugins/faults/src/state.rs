@@ -22,7 +22,9 @@ pub fn write_then(call: &Call, request: &WriteThenRequest) -> Result<WriteThenRe
         Ending::Fail => Err(Status::aborted("failed as told")),
         Ending::Panic => panic!("panicked as told"),
         Ending::Loop => resources::compute_for_ever(),
-        Ending::HugeAnswer => Ok(WriteThenResponse { padding: resources::bytes(HUGE) }),
+        Ending::HugeAnswer => Ok(WriteThenResponse {
+            padding: resources::bytes(HUGE),
+        }),
         Ending::Unspecified => Err(Status::invalid_argument("ending must be set")),
     }
 }
@@ -50,7 +52,10 @@ pub fn take(call: &Call, request: &TakeRequest) -> Result<TakeResponse, Status> 
         return Err(Status::aborted("failed as told"));
     }
     Ok(match decision {
-        Decision::Allowed => TakeResponse { allowed: true, retry_after_milliseconds: 0 },
+        Decision::Allowed => TakeResponse {
+            allowed: true,
+            retry_after_milliseconds: 0,
+        },
         Decision::Refused { retry_after } => TakeResponse {
             allowed: false,
             retry_after_milliseconds: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),

@@ -30,7 +30,9 @@ impl Identity {
             return Ok(Self::ANONYMOUS);
         };
         if name.len() > MAX_BYTES {
-            return Err(Status::invalid_argument(format!("The caller's identity exceeds {MAX_BYTES} bytes")));
+            return Err(Status::invalid_argument(format!(
+                "The caller's identity exceeds {MAX_BYTES} bytes"
+            )));
         }
         Ok(Self(format!("{kind}:{name}")))
     }

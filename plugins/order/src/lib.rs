@@ -37,7 +37,12 @@ impl pb::OrderService for Orders {
                 .map_err(|violations| refusals::invalid("Invalid order data", violations))?;
             let order = orders::insert(call, &session.identity, order)?;
             call.publish("order.created", &order.order_id, &order)?;
-            info!(order_id = order.order_id, total = order.total, currency = order.currency, "order created");
+            info!(
+                order_id = order.order_id,
+                total = order.total,
+                currency = order.currency,
+                "order created"
+            );
             Ok(pb::OrderResponse {
                 status: lifecycle::name(order.status()).to_owned(),
                 order_id: order.order_id,
@@ -48,7 +53,9 @@ impl pb::OrderService for Orders {
     }
 
     fn get_order(call: &mut ReadCall, request: pb::GetOrderRequest) -> Result<pb::Order, Status> {
-        Session::run(call, |session| Ok(orders::find(call, &session.identity, &request.id)?.order))
+        Session::run(call, |session| {
+            Ok(orders::find(call, &session.identity, &request.id)?.order)
+        })
     }
 
     fn list_orders(
@@ -81,7 +88,11 @@ fn change(call: &Call, action: Action, id: &str, version: Option<i64>) -> Result
         orders::update(call, &record, before)?;
         let order = record.order;
         call.publish(action.topic(), &order.order_id, &order)?;
-        info!(order_id = order.order_id, status = lifecycle::name(order.status()), "order changed");
+        info!(
+            order_id = order.order_id,
+            status = lifecycle::name(order.status()),
+            "order changed"
+        );
         Ok(order)
     })
 }

@@ -43,7 +43,10 @@ pub fn list(
         Some([.., last]) if orders.len() < positions.len() => page::token(&query, last, session.now),
         _ => String::new(),
     };
-    Ok(ListOrdersResponse { orders, next_page_token })
+    Ok(ListOrdersResponse {
+        orders,
+        next_page_token,
+    })
 }
 
 struct Page {
@@ -60,7 +63,12 @@ fn parse(session: &Session, request: ListOrdersRequest) -> Result<Page, Violatio
         violations.add(|| "page_size".to_owned(), "must not be negative");
     }
     if !request.customer_id.is_empty() {
-        place::text(&mut violations, || "customer_id".to_owned(), &request.customer_id, MAX_CUSTOMER_BYTES);
+        place::text(
+            &mut violations,
+            || "customer_id".to_owned(),
+            &request.customer_id,
+            MAX_CUSTOMER_BYTES,
+        );
     }
     let status = OrderStatus::try_from(request.status);
     if status.is_err() {
@@ -78,7 +86,11 @@ fn parse(session: &Session, request: ListOrdersRequest) -> Result<Page, Violatio
             Err(error) => violations.add(|| "page_token".to_owned(), error.description()),
         }
     }
-    violations.or(Page { query, size: size.unwrap_or_default(), after })
+    violations.or(Page {
+        query,
+        size: size.unwrap_or_default(),
+        after,
+    })
 }
 
 /// The positions of the first `limit` orders after `after`: the caller's own and nobody's, merged.
@@ -102,7 +114,12 @@ fn positions(
     let mut positions = Vec::new();
     for owner in &owners {
         for status in statuses {
-            positions.extend(orders::scan(call, (owner, &query.customer, *status), after, limit)?);
+            positions.extend(orders::scan(
+                call,
+                (owner, &query.customer, *status),
+                after,
+                limit,
+            )?);
         }
     }
     positions.sort_unstable_by(|a, b| b.cmp(a));

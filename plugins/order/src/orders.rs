@@ -34,7 +34,10 @@ pub struct Record {
 /// The order called `id`, provided that `caller` may access it.
 pub fn find(call: &ReadCall, caller: &Identity, id: &str) -> Result<Record, Status> {
     place::id("id", id).map_err(|violations| refusals::invalid("Invalid request", violations))?;
-    let record = call.table::<Record>(ORDERS).get(id)?.ok_or_else(|| refusals::not_found(id))?;
+    let record = call
+        .table::<Record>(ORDERS)
+        .get(id)?
+        .ok_or_else(|| refusals::not_found(id))?;
     if !caller.may_access(&Identity::stored(record.owner.clone())) {
         return Err(refusals::denied());
     }
@@ -47,13 +50,20 @@ pub fn get_all(call: &ReadCall, positions: &[Position]) -> Result<Vec<Order>, St
     let records = call.table::<Record>(ORDERS).get_many(ids)?;
     records
         .into_iter()
-        .map(|record| record.map(|record| record.order).ok_or_else(|| Status::data_loss("An order is missing")))
+        .map(|record| {
+            record
+                .map(|record| record.order)
+                .ok_or_else(|| Status::data_loss("An order is missing"))
+        })
         .collect()
 }
 
 /// Stores a new order of `owner` and gives it a name if it has none.
 pub fn insert(call: &Call, owner: &Identity, order: Order) -> Result<Order, Status> {
-    let mut record = Record { order, owner: owner.as_str().to_owned() };
+    let mut record = Record {
+        order,
+        owner: owner.as_str().to_owned(),
+    };
     if record.order.order_id.is_empty() {
         insert_under_new_name(call, &mut record)?;
     } else if !insert_record(call, &record)? {
@@ -86,14 +96,16 @@ fn insert_record(call: &Call, record: &Record) -> Result<bool, Status> {
 pub fn update(call: &Call, record: &Record, before: OrderStatus) -> Result<(), Status> {
     call.table(ORDERS).put(&record.order.order_id, record)?;
     for customer in index_customers(record) {
-        call.table::<()>(INDEX).delete(index_key(record, customer, before))?;
+        call.table::<()>(INDEX)
+            .delete(index_key(record, customer, before))?;
     }
     write_index(call, record)
 }
 
 fn write_index(call: &Call, record: &Record) -> Result<(), Status> {
     for customer in index_customers(record) {
-        call.table(INDEX).put(index_key(record, customer, record.order.status()), &())?;
+        call.table(INDEX)
+            .put(index_key(record, customer, record.order.status()), &())?;
     }
     Ok(())
 }
@@ -106,7 +118,13 @@ type IndexKey<'a> = (&'a str, &'a str, i32, i64, &'a str);
 
 fn index_key<'a>(record: &'a Record, customer: &'a str, status: OrderStatus) -> IndexKey<'a> {
     let order = &record.order;
-    (&record.owner, customer, status.into(), order.created_at, &order.order_id)
+    (
+        &record.owner,
+        customer,
+        status.into(),
+        order.created_at,
+        &order.order_id,
+    )
 }
 
 /// The newest `limit` orders of one owner, one status and, unless empty, one customer, that come after
@@ -120,7 +138,13 @@ pub fn scan(
     let (owner, status) = (owner.as_str(), i32::from(status));
     let start = (owner, customer, status, i64::MIN, "");
     let end = match after {
-        Some(position) => (owner, customer, status, position.created_at, position.order_id.as_str()),
+        Some(position) => (
+            owner,
+            customer,
+            status,
+            position.created_at,
+            position.order_id.as_str(),
+        ),
         None => (owner, customer, status + 1, i64::MIN, ""),
     };
     let mut positions = Vec::new();

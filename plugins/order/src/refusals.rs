@@ -1,7 +1,5 @@
 //! How broken rules reach the client: one function per refusal, with the details that its status calls for.
 
-use std::collections::HashMap;
-
 use mortise_guest::Status;
 use mortise_guest::details::{
     BadRequest, ErrorInfo, PreconditionFailure, PreconditionViolation, ResourceInfo,
@@ -44,11 +42,16 @@ pub fn impossible(id: &str, action: Action, version: Option<i64>, refusal: Refus
             Status::aborted(message).with_detail(ErrorInfo {
                 reason: "STALE_VERSION".to_owned(),
                 domain: "order.v1".to_owned(),
-                metadata: HashMap::from([("current_version".to_owned(), current.to_string())]),
+                metadata: [("current_version".to_owned(), current.to_string())].into(),
             })
         }
         Refusal::Impossible { status } => {
-            let names: Vec<_> = action.possible_in().iter().copied().map(lifecycle::name).collect();
+            let names: Vec<_> = action
+                .possible_in()
+                .iter()
+                .copied()
+                .map(lifecycle::name)
+                .collect();
             let description = format!(
                 "Order {id} is {}; to become {} it must be {}",
                 lifecycle::name(status),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mortise_guest::{ReadCall, Status};
+use mortise_guest::{Config, ReadCall, Status};
 
 use crate::identity::Identity;
 use crate::settings::Settings;
@@ -37,7 +37,9 @@ impl Session {
         let result = Self::admit(call, began, request_id.as_deref()).and_then(|session| handler(&session));
 
         let spent = call.now().duration_since(began).unwrap_or_default();
-        let told = call.trailers().insert("processing-time-ms", spent.as_millis().to_string());
+        let told = call
+            .trailers()
+            .insert("processing-time-ms", spent.as_millis().to_string());
         result.and_then(|answer| told.map(|()| answer))
     }
 
@@ -64,7 +66,11 @@ impl Session {
             return Err(Status::deadline_exceeded("Insufficient time to process order"));
         }
         let identity = Identity::of(call, &settings)?;
-        Ok(Self { settings, identity, now: nanos(began) })
+        Ok(Self {
+            settings,
+            identity,
+            now: nanos(began),
+        })
     }
 }
 

@@ -22,6 +22,9 @@ mod tests {
 
     #[test]
     fn every_byte_becomes_two_upper_case_digits() {
-        assert_eq!(from_random([0x00, 0x0f, 0xa0, 0xff, 0x12, 0x9c]), "ORD-000FA0FF129C");
+        assert_eq!(
+            from_random([0x00, 0x0f, 0xa0, 0xff, 0x12, 0x9c]),
+            "ORD-000FA0FF129C"
+        );
     }
 }

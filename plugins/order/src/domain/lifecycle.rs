@@ -3,8 +3,12 @@
 use crate::pb::{Order, OrderStatus};
 
 /// Every status a stored order can have.
-pub const STATUSES: [OrderStatus; 4] =
-    [OrderStatus::Confirmed, OrderStatus::Paid, OrderStatus::Shipped, OrderStatus::Cancelled];
+pub const STATUSES: [OrderStatus; 4] = [
+    OrderStatus::Confirmed,
+    OrderStatus::Paid,
+    OrderStatus::Shipped,
+    OrderStatus::Cancelled,
+];
 
 /// What can be done to an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +71,9 @@ pub enum Refusal {
 /// new status forbids.
 pub fn apply(order: &mut Order, action: Action, version: Option<i64>) -> Result<(), Refusal> {
     if version.is_some_and(|version| version != order.version) {
-        return Err(Refusal::Stale { current: order.version });
+        return Err(Refusal::Stale {
+            current: order.version,
+        });
     }
     let status = order.status();
     if !action.possible_in().contains(&status) {
@@ -89,14 +95,23 @@ mod tests {
     use super::*;
 
     fn order(status: OrderStatus) -> Order {
-        Order { version: 7, status: status.into(), ..Order::default() }
+        Order {
+            version: 7,
+            status: status.into(),
+            ..Order::default()
+        }
     }
 
     #[test]
     fn every_pair_of_status_and_action() {
         use Action::{Cancel, Pay, Ship};
         use OrderStatus::{Cancelled, Confirmed, Paid, Shipped};
-        let possible = [(Confirmed, Pay), (Paid, Ship), (Confirmed, Cancel), (Paid, Cancel)];
+        let possible = [
+            (Confirmed, Pay),
+            (Paid, Ship),
+            (Confirmed, Cancel),
+            (Paid, Cancel),
+        ];
         for status in [Confirmed, Paid, Shipped, Cancelled] {
             for action in [Pay, Ship, Cancel] {
                 let mut order = order(status);
@@ -105,7 +120,11 @@ mod tests {
                     assert_eq!(result, Ok(()), "{action:?} in {status:?}");
                     assert_eq!((order.status(), order.version), (action.outcome(), 8));
                 } else {
-                    assert_eq!(result, Err(Refusal::Impossible { status }), "{action:?} in {status:?}");
+                    assert_eq!(
+                        result,
+                        Err(Refusal::Impossible { status }),
+                        "{action:?} in {status:?}"
+                    );
                     assert_eq!((order.status(), order.version), (status, 7));
                 }
             }
@@ -115,8 +134,13 @@ mod tests {
     #[test]
     fn a_stale_version_is_told_before_an_impossible_status() {
         let mut order = order(OrderStatus::Shipped);
-        assert_eq!(apply(&mut order, Action::Cancel, Some(6)), Err(Refusal::Stale { current: 7 }));
-        let impossible = Err(Refusal::Impossible { status: OrderStatus::Shipped });
+        assert_eq!(
+            apply(&mut order, Action::Cancel, Some(6)),
+            Err(Refusal::Stale { current: 7 })
+        );
+        let impossible = Err(Refusal::Impossible {
+            status: OrderStatus::Shipped,
+        });
         assert_eq!(apply(&mut order, Action::Cancel, Some(7)), impossible);
     }
 

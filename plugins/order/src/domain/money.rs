@@ -32,7 +32,11 @@ mod tests {
     use super::*;
 
     fn item(quantity: i32, price: i64) -> OrderItem {
-        OrderItem { sku: "sku".to_owned(), quantity, price }
+        OrderItem {
+            sku: "sku".to_owned(),
+            quantity,
+            price,
+        }
     }
 
     #[test]

@@ -122,7 +122,10 @@ pub fn position(token: &str, query: &Query, now: i64) -> Result<Position, TokenE
     if now.saturating_sub(i64::from_be_bytes(*issued_at)) > LIFETIME_NANOS {
         return Err(TokenError::Stale);
     }
-    Ok(Position { created_at: i64::from_be_bytes(*created_at), order_id: order_id.to_owned() })
+    Ok(Position {
+        created_at: i64::from_be_bytes(*created_at),
+        order_id: order_id.to_owned(),
+    })
 }
 
 /// The 64-bit FNV-1a hash, fixed for good because tokens outlive releases.
@@ -139,22 +142,35 @@ mod tests {
     const NOW: i64 = 1_800_000_000_000_000_000;
 
     fn query() -> Query {
-        Query { owner: "ann".to_owned(), customer: "c1".to_owned(), status: OrderStatus::Unspecified }
+        Query {
+            owner: "ann".to_owned(),
+            customer: "c1".to_owned(),
+            status: OrderStatus::Unspecified,
+        }
     }
 
     fn last() -> Position {
-        Position { created_at: NOW - 5, order_id: "ORD-000000000001".to_owned() }
+        Position {
+            created_at: NOW - 5,
+            order_id: "ORD-000000000001".to_owned(),
+        }
     }
 
     #[test]
     fn sizes_have_a_default_and_a_maximum() {
-        assert_eq!([0, 1, 100, 101, i32::MAX].map(size), [50, 1, 100, 100, 100].map(Some));
+        assert_eq!(
+            [0, 1, 100, 101, i32::MAX].map(size),
+            [50, 1, 100, 100, 100].map(Some)
+        );
         assert_eq!(size(-1), None);
     }
 
     #[test]
     fn a_token_gives_its_position_back() {
-        let longest = Position { order_id: "x".repeat(64), ..last() };
+        let longest = Position {
+            order_id: "x".repeat(64),
+            ..last()
+        };
         for last in [last(), longest] {
             assert_eq!(position(&token(&query(), &last, NOW), &query(), NOW), Ok(last));
         }
@@ -166,8 +182,16 @@ mod tests {
         for index in 0..token.len() {
             let other = if &token[index..=index] == "0" { "1" } else { "0" };
             let changed = format!("{}{other}{}", &token[..index], &token[index + 1..]);
-            assert_eq!(position(&changed, &query(), NOW), Err(TokenError::Forged), "{index}");
-            assert_eq!(position(&token[..index], &query(), NOW), Err(TokenError::Forged), "{index}");
+            assert_eq!(
+                position(&changed, &query(), NOW),
+                Err(TokenError::Forged),
+                "{index}"
+            );
+            assert_eq!(
+                position(&token[..index], &query(), NOW),
+                Err(TokenError::Forged),
+                "{index}"
+            );
         }
         for text in ["x", "page 2", &"00".repeat(500)] {
             assert_eq!(position(text, &query(), NOW), Err(TokenError::Forged));
@@ -178,15 +202,38 @@ mod tests {
     fn every_part_of_the_query_binds_the_token() {
         let token = token(&query(), &last(), NOW);
         let others = [
-            Query { owner: "bob".to_owned(), ..query() },
-            Query { owner: String::new(), ..query() },
-            Query { customer: String::new(), ..query() },
-            Query { customer: "c2".to_owned(), ..query() },
-            Query { status: OrderStatus::Paid, ..query() },
-            Query { owner: "annc1".to_owned(), customer: String::new(), ..query() },
+            Query {
+                owner: "bob".to_owned(),
+                ..query()
+            },
+            Query {
+                owner: String::new(),
+                ..query()
+            },
+            Query {
+                customer: String::new(),
+                ..query()
+            },
+            Query {
+                customer: "c2".to_owned(),
+                ..query()
+            },
+            Query {
+                status: OrderStatus::Paid,
+                ..query()
+            },
+            Query {
+                owner: "annc1".to_owned(),
+                customer: String::new(),
+                ..query()
+            },
         ];
         for other in others {
-            assert_eq!(position(&token, &other, NOW), Err(TokenError::OtherQuery), "{other:?}");
+            assert_eq!(
+                position(&token, &other, NOW),
+                Err(TokenError::OtherQuery),
+                "{other:?}"
+            );
         }
     }
 
@@ -194,7 +241,10 @@ mod tests {
     fn an_old_token_is_stale() {
         let token = token(&query(), &last(), NOW);
         position(&token, &query(), NOW + LIFETIME_NANOS).expect("just good enough");
-        assert_eq!(position(&token, &query(), NOW + LIFETIME_NANOS + 1), Err(TokenError::Stale));
+        assert_eq!(
+            position(&token, &query(), NOW + LIFETIME_NANOS + 1),
+            Err(TokenError::Stale)
+        );
     }
 
     #[test]

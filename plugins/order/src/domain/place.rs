@@ -19,13 +19,30 @@ const MAX_ITEMS: usize = 1000;
 pub fn place(request: Order, default_currency: &str, created_at: i64) -> Result<Order, Violations> {
     let mut violations = Violations::default();
     if !request.order_id.is_empty() {
-        text(&mut violations, || "order_id".to_owned(), &request.order_id, MAX_ID_BYTES);
+        text(
+            &mut violations,
+            || "order_id".to_owned(),
+            &request.order_id,
+            MAX_ID_BYTES,
+        );
     }
-    text(&mut violations, || "customer_id".to_owned(), &request.customer_id, MAX_CUSTOMER_BYTES);
+    text(
+        &mut violations,
+        || "customer_id".to_owned(),
+        &request.customer_id,
+        MAX_CUSTOMER_BYTES,
+    );
 
-    let currency = if request.currency.is_empty() { default_currency.to_owned() } else { request.currency };
+    let currency = if request.currency.is_empty() {
+        default_currency.to_owned()
+    } else {
+        request.currency
+    };
     if !money::is_currency(&currency) {
-        violations.add(|| "currency".to_owned(), "must be an upper-case ISO 4217 code, such as EUR");
+        violations.add(
+            || "currency".to_owned(),
+            "must be an upper-case ISO 4217 code, such as EUR",
+        );
     }
     let total = items(&mut violations, &request.items);
 
@@ -68,11 +85,19 @@ fn items(violations: &mut Violations, items: &[OrderItem]) -> i64 {
         return 0;
     }
     if items.len() > MAX_ITEMS {
-        violations.add(|| "items".to_owned(), &format!("must have at most {MAX_ITEMS} entries"));
+        violations.add(
+            || "items".to_owned(),
+            &format!("must have at most {MAX_ITEMS} entries"),
+        );
     }
     let mut amounts_are_sound = true;
     for (index, item) in items.iter().enumerate() {
-        text(violations, || format!("items[{index}].sku"), &item.sku, MAX_SKU_BYTES);
+        text(
+            violations,
+            || format!("items[{index}].sku"),
+            &item.sku,
+            MAX_SKU_BYTES,
+        );
         if item.quantity < 1 {
             violations.add(|| format!("items[{index}].quantity"), "must be at least 1");
             amounts_are_sound = false;
@@ -99,16 +124,26 @@ mod tests {
     use super::*;
 
     fn item(sku: &str, quantity: i32, price: i64) -> OrderItem {
-        OrderItem { sku: sku.to_owned(), quantity, price }
+        OrderItem {
+            sku: sku.to_owned(),
+            quantity,
+            price,
+        }
     }
 
     fn request() -> Order {
-        Order { customer_id: "c1".to_owned(), items: vec![item("tea", 2, 350)], ..Order::default() }
+        Order {
+            customer_id: "c1".to_owned(),
+            items: vec![item("tea", 2, 350)],
+            ..Order::default()
+        }
     }
 
     fn violations(request: Order) -> Vec<(String, String)> {
         let list = place(request, "EUR", 1).expect_err("violations").into_list();
-        list.into_iter().map(|violation| (violation.field, violation.description)).collect()
+        list.into_iter()
+            .map(|violation| (violation.field, violation.description))
+            .collect()
     }
 
     fn fields(request: Order) -> Vec<String> {
@@ -133,12 +168,23 @@ mod tests {
             version: 9,
             ..request()
         };
-        assert_eq!(place(meddled, "EUR", 42).expect("valid"), place(request(), "EUR", 42).expect("valid"));
+        assert_eq!(
+            place(meddled, "EUR", 42).expect("valid"),
+            place(request(), "EUR", 42).expect("valid")
+        );
     }
 
     #[test]
     fn a_given_currency_wins_over_the_default() {
-        let order = place(Order { currency: "JPY".to_owned(), ..request() }, "EUR", 1).expect("valid");
+        let order = place(
+            Order {
+                currency: "JPY".to_owned(),
+                ..request()
+            },
+            "EUR",
+            1,
+        )
+        .expect("valid");
         assert_eq!(order.currency, "JPY");
     }
 
@@ -147,7 +193,11 @@ mod tests {
         let wrong = Order {
             order_id: "x".repeat(65),
             customer_id: " ".to_owned(),
-            items: vec![item("", 0, -1), item("ok", 1, 1), item("s".repeat(65).as_str(), 1, 1)],
+            items: vec![
+                item("", 0, -1),
+                item("ok", 1, 1),
+                item("s".repeat(65).as_str(), 1, 1),
+            ],
             currency: "euro".to_owned(),
             ..Order::default()
         };
@@ -179,28 +229,61 @@ mod tests {
             ..Order::default()
         };
         place(limit, "EUR", 1).expect("at the limit");
-        let over = Order { order_id: format!("{}x", "é".repeat(32)), ..request() };
-        assert_eq!(violations(over), [("order_id".to_owned(), "must be at most 64 bytes".to_owned())]);
-        let control = Order { customer_id: "a\nb".to_owned(), ..request() };
+        let over = Order {
+            order_id: format!("{}x", "é".repeat(32)),
+            ..request()
+        };
+        assert_eq!(
+            violations(over),
+            [("order_id".to_owned(), "must be at most 64 bytes".to_owned())]
+        );
+        let control = Order {
+            customer_id: "a\nb".to_owned(),
+            ..request()
+        };
         assert_eq!(fields(control), ["customer_id"]);
     }
 
     #[test]
     fn totals_must_be_positive_and_fit() {
-        let free = Order { items: vec![item("a", 1, 0), item("b", 3, 0)], ..request() };
-        assert_eq!(violations(free), [("total".to_owned(), "must be greater than 0".to_owned())]);
-        let gift = Order { items: vec![item("a", 1, 0), item("b", 3, 1)], ..request() };
+        let free = Order {
+            items: vec![item("a", 1, 0), item("b", 3, 0)],
+            ..request()
+        };
+        assert_eq!(
+            violations(free),
+            [("total".to_owned(), "must be greater than 0".to_owned())]
+        );
+        let gift = Order {
+            items: vec![item("a", 1, 0), item("b", 3, 1)],
+            ..request()
+        };
         assert_eq!(place(gift, "EUR", 1).expect("a gift may be free").total, 3);
-        let huge = Order { items: vec![item("a", 2, i64::MAX)], ..request() };
-        assert_eq!(violations(huge), [("total".to_owned(), "must fit in 64 bits".to_owned())]);
+        let huge = Order {
+            items: vec![item("a", 2, i64::MAX)],
+            ..request()
+        };
+        assert_eq!(
+            violations(huge),
+            [("total".to_owned(), "must fit in 64 bits".to_owned())]
+        );
     }
 
     #[test]
     fn too_many_items_is_one_violation() {
-        let full = Order { items: vec![item("a", 1, 1); 1000], ..request() };
+        let full = Order {
+            items: vec![item("a", 1, 1); 1000],
+            ..request()
+        };
         assert_eq!(place(full, "EUR", 1).expect("at the limit").total, 1000);
-        let over = Order { items: vec![item("a", 1, 1); 1001], ..request() };
-        assert_eq!(violations(over), [("items".to_owned(), "must have at most 1000 entries".to_owned())]);
+        let over = Order {
+            items: vec![item("a", 1, 1); 1001],
+            ..request()
+        };
+        assert_eq!(
+            violations(over),
+            [("items".to_owned(), "must have at most 1000 entries".to_owned())]
+        );
     }
 
     #[test]

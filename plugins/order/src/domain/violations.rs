@@ -37,7 +37,10 @@ impl Violations {
         let bytes = field.len() + description.len() + ENCODING_OVERHEAD;
         if self.listed_bytes + bytes <= MAX_LISTED_BYTES {
             self.listed_bytes += bytes;
-            self.listed.push(Violation { field, description: description.to_owned() });
+            self.listed.push(Violation {
+                field,
+                description: description.to_owned(),
+            });
         }
     }
 
@@ -101,18 +104,32 @@ mod tests {
     #[test]
     fn a_short_list_is_complete_and_says_nothing_of_a_cut() {
         let violations = many(2).or(()).expect_err("two violations");
-        assert_eq!(violations.summary(), "items[0].sku: must not be empty; and 1 more violation");
-        let fields: Vec<_> = violations.into_list().into_iter().map(|violation| violation.field).collect();
+        assert_eq!(
+            violations.summary(),
+            "items[0].sku: must not be empty; and 1 more violation"
+        );
+        let fields: Vec<_> = violations
+            .into_list()
+            .into_iter()
+            .map(|violation| violation.field)
+            .collect();
         assert_eq!(fields, ["items[0].sku", "items[1].sku"]);
     }
 
     #[test]
     fn a_long_list_is_cut_in_order_and_says_so() {
         let violations = many(1000);
-        assert!(violations.summary().contains("999 more violations, of which the first "));
+        assert!(
+            violations
+                .summary()
+                .contains("999 more violations, of which the first ")
+        );
         let list = violations.into_list();
         let (notice, listed) = list.split_last().expect("not empty");
-        assert_eq!(notice.description, format!("{} more violations are not listed", 1000 - listed.len()));
+        assert_eq!(
+            notice.description,
+            format!("{} more violations are not listed", 1000 - listed.len())
+        );
         assert!(listed.len() > 50);
         for (index, violation) in listed.iter().enumerate() {
             assert_eq!(violation.field, format!("items[{index}].sku"));

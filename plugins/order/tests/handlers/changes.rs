@@ -9,13 +9,18 @@ use crate::shop::{an_order, anonymous, by, cancel, events, get, pay, placed, ref
 fn an_order_is_paid_and_shipped() {
     let mut host = shop();
     let id = placed(&mut host, by("ann"), an_order());
-    let paid = pay(&mut host, by("ann"), &id, Some(1)).expect("confirmed").message;
+    let paid = pay(&mut host, by("ann"), &id, Some(1))
+        .expect("confirmed")
+        .message;
     assert_eq!((paid.status(), paid.version), (OrderStatus::Paid, 2));
     let shipped = ship(&mut host, by("ann"), &id, None).expect("paid").message;
     assert_eq!((shipped.status(), shipped.version), (OrderStatus::Shipped, 3));
     assert_eq!(get(&mut host, by("ann"), &id).expect("stored").message, shipped);
     let id = id.as_str();
-    assert_eq!(events(&host), [("order.created", id), ("order.paid", id), ("order.shipped", id)]);
+    assert_eq!(
+        events(&host),
+        [("order.created", id), ("order.paid", id), ("order.shipped", id)]
+    );
     assert_eq!(host.events()[2].decode().ok(), Some(shipped));
 }
 
@@ -27,7 +32,9 @@ fn a_confirmed_or_paid_order_is_cancelled() {
         if paid_first {
             pay(&mut host, anonymous(), &id, None).expect("confirmed");
         }
-        let cancelled = cancel(&mut host, by("bob"), &id, None).expect("open to all").message;
+        let cancelled = cancel(&mut host, by("bob"), &id, None)
+            .expect("open to all")
+            .message;
         assert_eq!(cancelled.status(), OrderStatus::Cancelled);
         assert_eq!(events(&host).last(), Some(&("order.cancelled", id.as_str())));
     }
@@ -39,12 +46,20 @@ fn a_shipped_order_cannot_be_cancelled() {
     let id = placed(&mut host, anonymous(), an_order());
     pay(&mut host, anonymous(), &id, None).expect("confirmed");
     ship(&mut host, anonymous(), &id, None).expect("paid");
-    let failure = refused(cancel(&mut host, anonymous(), &id, None), Code::FailedPrecondition);
+    let failure = refused(
+        cancel(&mut host, anonymous(), &id, None),
+        Code::FailedPrecondition,
+    );
     let message = format!("Order {id} is SHIPPED; to become CANCELLED it must be CONFIRMED or PAID");
     assert_eq!(failure.status.message(), message);
     let precondition: details::PreconditionFailure = failure.status.detail().expect("PreconditionFailure");
-    let [violation] = precondition.violations.as_slice() else { panic!("one violation") };
-    assert_eq!((violation.r#type.as_str(), &violation.subject), ("ORDER_STATUS", &id));
+    let [violation] = precondition.violations.as_slice() else {
+        panic!("one violation")
+    };
+    assert_eq!(
+        (violation.r#type.as_str(), &violation.subject),
+        ("ORDER_STATUS", &id)
+    );
     assert_eq!(violation.description, message);
     assert_eq!(events(&host).len(), 3);
 }
@@ -58,7 +73,10 @@ fn what_an_orders_status_does_not_allow_is_refused() {
     refused(pay(&mut host, anonymous(), &id, None), Code::FailedPrecondition);
     cancel(&mut host, anonymous(), &id, None).expect("paid");
     for change in [pay, ship, cancel] {
-        refused(change(&mut host, anonymous(), &id, None), Code::FailedPrecondition);
+        refused(
+            change(&mut host, anonymous(), &id, None),
+            Code::FailedPrecondition,
+        );
     }
 }
 
@@ -66,14 +84,19 @@ fn what_an_orders_status_does_not_allow_is_refused() {
 fn a_stale_version_is_aborted_and_changes_nothing() {
     let mut host = shop();
     let id = placed(&mut host, anonymous(), an_order());
-    let paid = pay(&mut host, anonymous(), &id, Some(1)).expect("current").message;
+    let paid = pay(&mut host, anonymous(), &id, Some(1))
+        .expect("current")
+        .message;
     for version in [1, 3, 0, -1] {
         let failure = refused(cancel(&mut host, anonymous(), &id, Some(version)), Code::Aborted);
         let message = format!("Order {id} is at version 2, not {version}; read it again");
         assert_eq!(failure.status.message(), message);
         let info: details::ErrorInfo = failure.status.detail().expect("ErrorInfo");
         assert_eq!(info.reason, "STALE_VERSION");
-        assert_eq!(info.metadata.get("current_version").map(String::as_str), Some("2"));
+        assert_eq!(
+            info.metadata.get("current_version").map(String::as_str),
+            Some("2")
+        );
     }
     assert_eq!(get(&mut host, anonymous(), &id).expect("stored").message, paid);
     assert_eq!(events(&host).len(), 2);
@@ -89,5 +112,8 @@ fn another_identitys_order_is_denied_before_its_state_is_told() {
         refused(change(&mut host, by("ann"), "ORD-NONE", None), Code::NotFound);
         refused(change(&mut host, by("ann"), "", None), Code::InvalidArgument);
     }
-    assert_eq!(get(&mut host, by("ann"), &id).expect("unchanged").message.version, 1);
+    assert_eq!(
+        get(&mut host, by("ann"), &id).expect("unchanged").message.version,
+        1
+    );
 }

@@ -11,14 +11,19 @@ use crate::shop::{
 };
 
 fn of(customer: &str) -> pb::Order {
-    pb::Order { customer_id: customer.to_owned(), ..an_order() }
+    pb::Order {
+        customer_id: customer.to_owned(),
+        ..an_order()
+    }
 }
 
 /// Every page of a list, as names.
 fn pages(host: &mut Host, caller: &Request, mut request: ListOrdersRequest) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     loop {
-        let answer = list(host, caller.clone(), request.clone()).expect("listed").message;
+        let answer = list(host, caller.clone(), request.clone())
+            .expect("listed")
+            .message;
         pages.push(answer.orders.into_iter().map(|order| order.order_id).collect());
         if answer.next_page_token.is_empty() {
             return pages;
@@ -52,11 +57,17 @@ fn lists_are_newest_first_in_pages_of_the_size_asked() {
     }
     ids.reverse();
     for size in [1, 2, 3, 6, 7, 8, 0] {
-        let request = ListOrdersRequest { page_size: size, ..ListOrdersRequest::default() };
+        let request = ListOrdersRequest {
+            page_size: size,
+            ..ListOrdersRequest::default()
+        };
         let found = pages(&mut host, &by("ann"), request);
         assert_eq!(found.concat(), ids, "page size {size}");
         let whole = if size == 0 { 7 } else { size as usize };
-        assert!(found[..found.len() - 1].iter().all(|page| page.len() == whole), "page size {size}");
+        assert!(
+            found[..found.len() - 1].iter().all(|page| page.len() == whole),
+            "page size {size}"
+        );
         assert!(found.iter().all(|page| !page.is_empty()), "page size {size}");
     }
 }
@@ -64,9 +75,14 @@ fn lists_are_newest_first_in_pages_of_the_size_asked() {
 #[test]
 fn orders_of_one_instant_are_listed_by_descending_name_and_none_is_lost() {
     let mut host = shop();
-    let mut ids: Vec<_> = (0..9).map(|_| placed(&mut host, anonymous(), an_order())).collect();
+    let mut ids: Vec<_> = (0..9)
+        .map(|_| placed(&mut host, anonymous(), an_order()))
+        .collect();
     ids.sort_unstable_by(|a, b| b.cmp(a));
-    let request = ListOrdersRequest { page_size: 2, ..ListOrdersRequest::default() };
+    let request = ListOrdersRequest {
+        page_size: 2,
+        ..ListOrdersRequest::default()
+    };
     assert_eq!(all(&mut host, &anonymous(), request), ids);
 }
 
@@ -77,7 +93,10 @@ fn pages_have_a_default_and_a_greatest_size() {
         placed(&mut host, anonymous(), an_order());
     }
     for (asked, first) in [(0, 50), (100, 100), (101, 100), (i32::MAX, 100)] {
-        let request = ListOrdersRequest { page_size: asked, ..ListOrdersRequest::default() };
+        let request = ListOrdersRequest {
+            page_size: asked,
+            ..ListOrdersRequest::default()
+        };
         let found = pages(&mut host, &anonymous(), request);
         assert_eq!(found[0].len(), first, "page_size {asked}");
         assert_eq!(found.concat().len(), 120, "page_size {asked}");
@@ -122,7 +141,10 @@ fn an_identity_sees_its_own_orders_and_the_anonymous_ones() {
     let last = place(anonymous());
 
     for size in [1, 10] {
-        let request = ListOrdersRequest { page_size: size, ..filter("c1", ANY) };
+        let request = ListOrdersRequest {
+            page_size: size,
+            ..filter("c1", ANY)
+        };
         let mut found = |caller: Request| all(&mut host, &caller, request.clone());
         assert_eq!(found(by("ann")), [&*last, &nobody, &ann]);
         assert_eq!(found(by("bob")), [&*last, &nobody, &bob]);
@@ -139,8 +161,13 @@ fn changes_while_paging_do_not_disturb_later_pages() {
         ids.push(placed(&mut host, anonymous(), an_order()));
         host.advance(Duration::from_secs(1));
     }
-    let mut request = ListOrdersRequest { page_size: 2, ..ListOrdersRequest::default() };
-    let first = list(&mut host, anonymous(), request.clone()).expect("first page").message;
+    let mut request = ListOrdersRequest {
+        page_size: 2,
+        ..ListOrdersRequest::default()
+    };
+    let first = list(&mut host, anonymous(), request.clone())
+        .expect("first page")
+        .message;
     placed(&mut host, anonymous(), an_order());
     pay(&mut host, anonymous(), &ids[0], None).expect("confirmed");
     cancel(&mut host, anonymous(), &ids[2], None).expect("confirmed");
@@ -154,12 +181,20 @@ fn a_page_of_large_orders_stays_below_a_stock_clients_message_limit() {
     use prost::Message;
 
     let mut host = shop();
-    let large = pb::Order { items: vec![item(&"s".repeat(64), 1, 1 << 40); 1000], ..an_order() };
+    let large = pb::Order {
+        items: vec![item(&"s".repeat(64), 1, 1 << 40); 1000],
+        ..an_order()
+    };
     for _ in 0..100 {
         placed(&mut host, anonymous(), large.clone());
     }
-    let request = ListOrdersRequest { page_size: 100, ..ListOrdersRequest::default() };
-    let first = list(&mut host, anonymous(), request.clone()).expect("first page").message;
+    let request = ListOrdersRequest {
+        page_size: 100,
+        ..ListOrdersRequest::default()
+    };
+    let first = list(&mut host, anonymous(), request.clone())
+        .expect("first page")
+        .message;
     assert!(first.encoded_len() < 4 * 1024 * 1024);
     assert!(first.orders.len() > 10);
     assert_eq!(all(&mut host, &anonymous(), request).len(), 100);
@@ -169,17 +204,29 @@ fn a_page_of_large_orders_stays_below_a_stock_clients_message_limit() {
 fn token(host: &mut Host, caller: Request) -> String {
     placed(host, caller.clone(), an_order());
     placed(host, caller.clone(), an_order());
-    let request = ListOrdersRequest { page_size: 1, ..filter("c1", ANY) };
-    list(host, caller, request).expect("first page").message.next_page_token
+    let request = ListOrdersRequest {
+        page_size: 1,
+        ..filter("c1", ANY)
+    };
+    list(host, caller, request)
+        .expect("first page")
+        .message
+        .next_page_token
 }
 
 #[track_caller]
 fn assert_token_refused(host: &mut Host, caller: Request, request: ListOrdersRequest, reason: &str) {
     let failure = refused(list(host, caller, request), Code::InvalidArgument);
     let details: details::BadRequest = failure.status.detail().expect("BadRequest");
-    let [violation] = details.field_violations.as_slice() else { panic!("one violation: {failure}") };
+    let [violation] = details.field_violations.as_slice() else {
+        panic!("one violation: {failure}")
+    };
     assert_eq!(violation.field, "page_token");
-    assert!(violation.description.contains(reason), "{}", violation.description);
+    assert!(
+        violation.description.contains(reason),
+        "{}",
+        violation.description
+    );
 }
 
 #[test]
@@ -187,9 +234,21 @@ fn a_forged_token_is_told() {
     let mut host = shop();
     let token = token(&mut host, by("ann"));
     let damaged = format!("{}0", &token[..token.len() - 1]);
-    let damaged = if damaged == token { format!("{}1", &token[..token.len() - 1]) } else { damaged };
-    for page_token in ["2".to_owned(), damaged, token.to_uppercase() + "00", "0".repeat(10_000)] {
-        let request = ListOrdersRequest { page_token, ..filter("c1", ANY) };
+    let damaged = if damaged == token {
+        format!("{}1", &token[..token.len() - 1])
+    } else {
+        damaged
+    };
+    for page_token in [
+        "2".to_owned(),
+        damaged,
+        token.to_uppercase() + "00",
+        "0".repeat(10_000),
+    ] {
+        let request = ListOrdersRequest {
+            page_token,
+            ..filter("c1", ANY)
+        };
         assert_token_refused(&mut host, by("ann"), request, "is not a token of this service");
     }
 }
@@ -198,7 +257,10 @@ fn a_forged_token_is_told() {
 fn a_token_of_another_query_or_identity_is_told() {
     let mut host = shop();
     let page_token = token(&mut host, by("ann"));
-    let with = |request| ListOrdersRequest { page_token: page_token.clone(), ..request };
+    let with = |request| ListOrdersRequest {
+        page_token: page_token.clone(),
+        ..request
+    };
     for (caller, request) in [
         (by("ann"), with(filter("c2", ANY))),
         (by("ann"), with(filter("", ANY))),
@@ -216,7 +278,10 @@ fn a_token_of_another_query_or_identity_is_told() {
 fn a_stale_token_is_told() {
     let mut host = shop();
     let page_token = token(&mut host, by("ann"));
-    let request = ListOrdersRequest { page_token, ..filter("c1", ANY) };
+    let request = ListOrdersRequest {
+        page_token,
+        ..filter("c1", ANY)
+    };
     host.advance(Duration::from_secs(3 * 24 * 60 * 60));
     list(&mut host, by("ann"), request.clone()).expect("just good enough");
     host.advance(Duration::from_nanos(1));
@@ -233,5 +298,8 @@ fn every_violation_is_told_at_once() {
         status: 99,
     };
     let failure = refused(list(&mut host, anonymous(), request), Code::InvalidArgument);
-    assert_eq!(violated_fields(&failure), ["page_size", "customer_id", "status", "page_token"]);
+    assert_eq!(
+        violated_fields(&failure),
+        ["page_size", "customer_id", "status", "page_token"]
+    );
 }
