@@ -1,4 +1,4 @@
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), mortise_guest_codegen::Error> {
     mortise_guest_codegen::Builder::new()
         .include("proto")
         .proto("faults/v1/faults.proto")
