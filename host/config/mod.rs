@@ -239,3 +239,6 @@ fn read_plugins<'s>(reader: &mut Reader<'s>, root: &DeTable<'s>) -> BTreeMap<Plu
     }
     plugins
 }
+
+#[cfg(test)]
+mod tests;
