@@ -75,5 +75,10 @@ fn paragraph(doc: &str) -> String {
 
 /// A doc comment as it stands in the source, without its indentation.
 fn wrapped(doc: &str) -> String {
-    doc.lines().map(str::trim).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+    doc.lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join("\n")
+        .trim_end()
+        .to_owned()
 }

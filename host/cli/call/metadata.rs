@@ -53,7 +53,9 @@ impl FromStr for Header {
             return Ok(Header::Ascii(name, value));
         }
         let name = key.parse().map_err(|_| invalid_key())?;
-        let value = BASE64.decode(value).map_err(|_| "the value of a key that ends in -bin is given in base64")?;
+        let value = BASE64
+            .decode(value)
+            .map_err(|_| "the value of a key that ends in -bin is given in base64")?;
         Ok(Header::Binary(name, BinaryMetadataValue::from_bytes(&value)))
     }
 }

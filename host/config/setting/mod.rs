@@ -11,7 +11,9 @@ mod plugin;
 mod text;
 
 pub(super) use choice::{Choices, choice, toggle};
-pub(super) use number::{GIB, KIB, MIB, TIB, bytes, count, count_u32, long_bytes, millis, seconds};
+pub(super) use number::{
+    GIB, KIB, MIB, TIB, bytes, count, count_u32, long_bytes, long_count, millis, seconds,
+};
 pub(super) use plugin::{FreeTable, Grants};
 pub(super) use text::{address, log_filter, path_to};
 
