@@ -97,6 +97,11 @@ impl Instance {
         self.store.data_mut().finish()
     }
 
+    /// Linear memory in use, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().limiter.memory_bytes()
+    }
+
     /// Whether a memory growth was refused, and under which limit.
     pub fn memory_refused(&self) -> Option<usize> {
         let limiter = &self.store.data().limiter;

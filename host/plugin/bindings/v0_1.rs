@@ -8,6 +8,7 @@ use crate::capability::{Error as CapabilityError, ErrorKind};
 use crate::metadata::{MetadataError, Part};
 use crate::observe::printable;
 use crate::plugin::state::{Attempt, CallState, RememberedDecision};
+use crate::status::GuestStatus;
 
 /// Generated from the WIT.
 #[allow(missing_docs)]
@@ -32,6 +33,42 @@ const MAX_FIELD_NAME_BYTES: usize = 64;
 const MAX_TARGET_BYTES: usize = 128;
 
 impl types::Host for CallState {}
+
+impl From<Code> for tonic::Code {
+    fn from(code: Code) -> Self {
+        match code {
+            Code::Cancelled => Self::Cancelled,
+            Code::Unknown => Self::Unknown,
+            Code::InvalidArgument => Self::InvalidArgument,
+            Code::DeadlineExceeded => Self::DeadlineExceeded,
+            Code::NotFound => Self::NotFound,
+            Code::AlreadyExists => Self::AlreadyExists,
+            Code::PermissionDenied => Self::PermissionDenied,
+            Code::ResourceExhausted => Self::ResourceExhausted,
+            Code::FailedPrecondition => Self::FailedPrecondition,
+            Code::Aborted => Self::Aborted,
+            Code::OutOfRange => Self::OutOfRange,
+            Code::Unimplemented => Self::Unimplemented,
+            Code::Internal => Self::Internal,
+            Code::Unavailable => Self::Unavailable,
+            Code::DataLoss => Self::DataLoss,
+            Code::Unauthenticated => Self::Unauthenticated,
+        }
+    }
+}
+
+impl From<Status> for GuestStatus {
+    fn from(status: Status) -> Self {
+        let details = status.details.into_iter();
+        Self {
+            code: status.code.into(),
+            message: status.message,
+            details: details
+                .map(|detail| prost_types::Any { type_url: detail.type_url, value: detail.value })
+                .collect(),
+        }
+    }
+}
 
 impl CallState {
     /// # Errors
@@ -108,7 +145,7 @@ impl call::Host for CallState {
         self.attempt.as_ref().map(|attempt| attempt.call.peer.clone()).unwrap_or_default()
     }
 
-    fn principal(&mut self) -> Option<call::Principal> {
+    fn principal(&mut self) -> Option<call::Identity> {
         None
     }
 
@@ -212,7 +249,7 @@ impl limits::Host for CallState {
         let decision = match remembered {
             Some(decision) => decision,
             None => {
-                let decision = rate_limits.take(&namespace, &bucket, tokens, rate)?;
+                let decision = rate_limits.take(&namespace, &bucket, tokens, rate, std::time::Instant::now())?;
                 // A handler that asks differently this time is answered afresh from here on.
                 decisions.truncate(asked);
                 decisions.push(RememberedDecision { bucket, tokens, rate, decision });

@@ -1,0 +1,32 @@
+//! What is in the file. A plugin's table bears its namespace's name; the host's tables begin with `/`, which
+//! no namespace can contain.
+
+use redb::TableDefinition;
+
+/// The version of everything below. It changes when an older host could not read what a newer one writes.
+pub(super) const FORMAT_VERSION: u64 = 1;
+
+/// Single numbers, by the keys below.
+pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("/meta");
+pub(super) const META_FORMAT: &str = "format";
+/// The sequence number of the last commit.
+pub(super) const META_SEQUENCE: &str = "sequence";
+/// Bytes of the events in [`OUTBOX`], as `StagedEvent::bytes` counts them.
+pub(super) const META_OUTBOX_BYTES: &str = "outbox-bytes";
+
+/// Commit sequence number and index within the commit.
+pub(super) type OutboxKey = (u64, u32);
+/// Nanoseconds since the Unix epoch, plugin, topic, key, payload.
+pub(super) type OutboxRow = (u64, &'static str, &'static str, &'static str, &'static [u8]);
+/// Events that some sink has not acknowledged.
+pub(super) const OUTBOX: TableDefinition<'static, OutboxKey, OutboxRow> = TableDefinition::new("/outbox");
+/// Per sink, the last event it acknowledged; (0, 0) if none, because sequence numbers begin at 1.
+pub(super) const CURSORS: TableDefinition<'static, &str, OutboxKey> = TableDefinition::new("/cursors");
+
+/// The sequence number of the commit that wrote the value, and the value. Keeping the plugins in tables of
+/// their own also keeps their data in pages of their own.
+pub(super) type DataRow = (u64, &'static [u8]);
+
+pub(super) fn data(namespace: &str) -> TableDefinition<'_, &'static [u8], DataRow> {
+    TableDefinition::new(namespace)
+}

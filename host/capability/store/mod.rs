@@ -1,0 +1,275 @@
+//! The plugins' state: an ordered key-value store with serialisable transactions, and the outbox of events
+//! that commit with them.
+//!
+//! A [`Transaction`] reads one snapshot and stages its writes. [`Store::commit`] hands it to one committer
+//! thread, which validates what was read against what has been written since, and makes many transactions
+//! durable with one fsync. Nothing is acknowledged, nor seen by another transaction, before it is durable.
+//!
+//! ```text
+//! begin ─► get, put, scan, publish ─► commit ─► queue ─► committer: validate │ write │ fsync │ publish │ answer
+//!          snapshot + staged writes              ▲ withdrawn by dropping     └ point of no return
+//! ```
+//!
+//! Commits are totally ordered and numbered from 1. A read/write transaction is placed at its commit, a
+//! read-only one at its snapshot, which contains every commit acknowledged before its first read.
+
+mod commit_log;
+mod committer;
+mod layout;
+mod open;
+mod options;
+mod outbox;
+mod read_set;
+mod scan;
+mod snapshot;
+mod submission;
+mod transaction;
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+pub use open::OpenError;
+pub use options::{Bounds, Options};
+pub(crate) use outbox::Outbox;
+pub use outbox::{Event, Position};
+pub use scan::{Direction, Entry, Page, Range};
+pub use submission::{CommitError, Committed, Submission};
+pub use transaction::{Access, Transaction, Versioned};
+
+use super::{Error, Namespace};
+use committer::{Commit, CommitQueue, CommittedState, Request};
+use snapshot::Snapshot;
+use submission::Ticket;
+
+/// A store, open for one process. Clones are handles to the same one; when the last is dropped it closes.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    queue: Arc<CommitQueue>,
+}
+
+/// Whether a store works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It takes reads and commits.
+    Open,
+    /// It was closed in good order.
+    Closed,
+    /// The disk or the file failed. Everything is refused until it is opened anew, because after a failed
+    /// fsync nobody can say what is on the disk.
+    Failed {
+        /// What failed, for the operator.
+        cause: String,
+    },
+}
+
+/// What transactions, handles and the committer share.
+struct Shared {
+    options: Options,
+    /// The state after the last durable batch; none once the store is closed or has failed. Replaced only
+    /// under the lock of `health`, so that a store that failed stays so.
+    snapshot: ArcSwapOption<Snapshot>,
+    health: Mutex<Health>,
+    /// Bytes of the commits in the queue.
+    queued_bytes: AtomicUsize,
+    /// The last commit that published events. Also notified when the store ends.
+    published: watch::Sender<u64>,
+    /// Keeps other processes out of the directory.
+    _lock: Option<File>,
+}
+
+impl Store {
+    /// Opens the store in `directory`, which is created (mode 0700) if need be, as is the store (mode 0600).
+    /// After an unclean stop this first checks the file, which takes time in proportion to its size.
+    ///
+    /// # Errors
+    /// If another process uses the directory, access is denied, the file is damaged or was written by
+    /// another version. A file that cannot be opened is never changed.
+    pub fn open(directory: &Path, options: Options) -> Result<Self, OpenError> {
+        let lock = open::lock(directory)?;
+        let (database, state) = open::database(directory, options.cache_bytes)?;
+        let start = Self::start(database, state, options, Some(lock));
+        start.map_err(|cause| OpenError::Io {
+            path: directory.to_owned(),
+            cause,
+        })
+    }
+
+    /// A store in memory, with the same rules, that is gone when it is closed.
+    ///
+    /// # Errors
+    /// If the committer's thread cannot be started.
+    pub fn in_memory(options: Options) -> Result<Self, OpenError> {
+        Self::with_backend(redb::backends::InMemoryBackend::new(), options)
+    }
+
+    /// A new store on any storage.
+    fn with_backend(storage: impl redb::StorageBackend, options: Options) -> Result<Self, OpenError> {
+        let path = Path::new(":memory:");
+        let failed = |e: redb::Error| OpenError::Corrupt {
+            path: path.to_owned(),
+            cause: e.to_string(),
+        };
+        let mut builder = redb::Builder::new();
+        let database = builder
+            .set_cache_size(options.cache_bytes)
+            .create_with_backend(storage);
+        let database = database.map_err(|e| failed(e.into()))?;
+        open::initialise(&database).map_err(failed)?;
+        let state = open::read_state(path, &database)?;
+        let start = Self::start(database, state, options, None);
+        start.map_err(|cause| OpenError::Io {
+            path: path.to_owned(),
+            cause,
+        })
+    }
+
+    fn start(
+        database: redb::Database,
+        state: CommittedState,
+        options: Options,
+        lock: Option<File>,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            options,
+            snapshot: ArcSwapOption::empty(),
+            health: Mutex::new(Health::Open),
+            queued_bytes: AtomicUsize::new(0),
+            published: watch::Sender::new(state.sequence),
+            _lock: lock,
+        });
+        let queue = Arc::new(CommitQueue::start(shared.clone(), database, state)?);
+        Ok(Self { shared, queue })
+    }
+
+    /// Begins a transaction on a plugin's state. Costs next to nothing until it is used, and pins its
+    /// snapshot with its first read.
+    pub fn begin(&self, namespace: &Namespace, access: Access) -> Transaction {
+        Transaction::new(self.shared.clone(), namespace.clone(), access)
+    }
+
+    /// Submits what `transaction` has staged; it is queued when this returns. A transaction that staged
+    /// nothing is committed at once.
+    ///
+    /// The outcome is durable when it comes: see [`CommitError`] for what is known when it is an error.
+    pub fn commit(&self, transaction: Transaction) -> Submission {
+        debug_assert!(
+            Arc::ptr_eq(&self.shared, &transaction.store),
+            "a transaction of another store"
+        );
+        if transaction.is_empty() {
+            return Submission::decided(Ok(Committed { sequence: None }));
+        }
+        let ticket = Arc::new(Ticket::default());
+        let (sender, outcome) = oneshot::channel();
+        let commit = Commit {
+            bytes: transaction.staged_bytes() + transaction.reads.bytes(),
+            snapshot: transaction.snapshot(),
+            namespace: transaction.namespace,
+            reads: transaction.reads,
+            writes: transaction.writes,
+            events: transaction.events,
+            ticket: ticket.clone(),
+            outcome: sender,
+        };
+        match self.queue.send(Request::Commit(commit)) {
+            Ok(()) => Submission::waiting(ticket, outcome),
+            Err(error) => Submission::decided(Err(error)),
+        }
+    }
+
+    /// Whether the store works.
+    pub fn health(&self) -> Health {
+        self.shared.health.lock().clone()
+    }
+
+    /// Takes no further commit, finishes those that wait, and closes the file. Reads fail from then on.
+    ///
+    /// Blocks the calling thread for as long as the last batch takes.
+    pub fn close(&self) {
+        self.queue.close();
+    }
+
+    /// The events that wait for delivery.
+    pub(crate) fn outbox(&self) -> Outbox {
+        Outbox::new(self.clone())
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("health", &self.health())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn check_open(&self) -> Result<(), Error> {
+        match *self.snapshot.load() {
+            Some(_) => Ok(()),
+            None => Err(unavailable()),
+        }
+    }
+
+    fn snapshot(&self) -> Result<Arc<Snapshot>, Error> {
+        self.snapshot.load_full().ok_or_else(unavailable)
+    }
+
+    fn publish(&self, snapshot: Arc<Snapshot>) {
+        let health = self.health.lock();
+        if *health == Health::Open {
+            self.snapshot.store(Some(snapshot));
+        }
+    }
+
+    fn close(&self) {
+        self.end(Health::Closed);
+    }
+
+    fn fail(&self, cause: &dyn fmt::Display) {
+        let cause = cause.to_string();
+        if self.end(Health::Failed { cause: cause.clone() }) {
+            tracing::error!(
+                cause,
+                "the store has failed and refuses everything until it is opened anew"
+            );
+        }
+    }
+
+    /// The first end counts; true if this was it.
+    fn end(&self, end: Health) -> bool {
+        let mut health = self.health.lock();
+        if *health != Health::Open {
+            return false;
+        }
+        *health = end;
+        self.snapshot.store(None);
+        self.published.send_modify(|_| ());
+        true
+    }
+
+    fn read_failed(&self, error: &redb::StorageError) -> Error {
+        // Closing the file ends the reads of transactions that are still under way.
+        if !matches!(error, redb::StorageError::DatabaseClosed) {
+            self.fail(error);
+        }
+        unavailable()
+    }
+
+    fn table_failed(&self, error: redb::TableError) -> Error {
+        self.fail(&error);
+        Error::internal("the store's file is not as it should be")
+    }
+}
+
+fn unavailable() -> Error {
+    Error::unavailable("the store is not available")
+}

@@ -1,0 +1,228 @@
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageError,
+};
+
+use super::committer::CommittedState;
+use super::layout;
+use super::outbox::Position;
+
+/// Why a store could not be opened. Each message says where and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the directory.
+    #[error("data directory {0:?} is in use by another host: stop that host or choose another directory")]
+    InUse(PathBuf),
+    /// The operating system refused access.
+    #[error(
+        "no permission to use {path:?} ({cause}): it must be readable and writable by the user of this host"
+    )]
+    PermissionDenied {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// Any other failure of the operating system.
+    #[error("cannot use {path:?}: {cause}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// The file is damaged or is not a store.
+    #[error(
+        "{path:?} is damaged or is not a Mortise store ({cause}): restore it from a backup, or move it away to \
+         begin with an empty store"
+    )]
+    Corrupt {
+        /// The store's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The file was written by another version of the host.
+    #[error(
+        "{path:?} has store format {found}, but this host reads format {supported}: use a host that reads it",
+        supported = layout::FORMAT_VERSION
+    )]
+    WrongVersion {
+        /// The store's file.
+        path: PathBuf,
+        /// The format it has.
+        found: u64,
+    },
+}
+
+impl OpenError {
+    fn io(path: &Path, cause: io::Error) -> Self {
+        let path = path.to_owned();
+        match cause.kind() {
+            ErrorKind::PermissionDenied => Self::PermissionDenied { path, cause },
+            _ => Self::Io { path, cause },
+        }
+    }
+
+    fn redb(path: &Path, error: redb::Error) -> Self {
+        match error {
+            redb::Error::DatabaseAlreadyOpen => Self::InUse(path.to_owned()),
+            redb::Error::Io(cause) if cause.kind() != ErrorKind::InvalidData => Self::io(path, cause),
+            other => Self::Corrupt {
+                path: path.to_owned(),
+                cause: other.to_string(),
+            },
+        }
+    }
+}
+
+const FILE: &str = "store.redb";
+/// A store being created; it gets its name when it is whole.
+const NEW_FILE: &str = "store.redb.new";
+const LOCK: &str = "store.lock";
+
+/// Locks `directory`, creating it if need be. The lock lasts as long as the returned file and ends with the
+/// process, however that ends.
+pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|e| OpenError::io(directory, e))?;
+    let mode = fs::metadata(directory)
+        .map_err(|e| OpenError::io(directory, e))?
+        .permissions()
+        .mode();
+    if mode & 0o022 != 0 {
+        tracing::warn!(
+            ?directory,
+            "other users may write in the data directory; make it private: chmod 700"
+        );
+    }
+    let path = directory.join(LOCK);
+    let file = private_file().open(&path).map_err(|e| OpenError::io(&path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
+        Err(TryLockError::Error(cause)) => Err(OpenError::io(&path, cause)),
+    }
+}
+
+/// Opens the store in `directory`, which the caller has locked; creates it if there is none.
+pub(super) fn database(
+    directory: &Path,
+    cache_bytes: usize,
+) -> Result<(Database, CommittedState), OpenError> {
+    let path = directory.join(FILE);
+    if !path.try_exists().map_err(|e| OpenError::io(&path, e))? {
+        create(directory, &path)?;
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|e| OpenError::io(&path, e))?;
+    let mut builder = Builder::new();
+    builder
+        .set_cache_size(cache_bytes)
+        .set_repair_callback(log_repair);
+    // redb reports the damage that a crash can do; other damage may make it panic.
+    let opened = catch_unwind(AssertUnwindSafe(|| builder.open(&path)));
+    let opened = opened.unwrap_or_else(|_| {
+        Err(DatabaseError::Storage(StorageError::Corrupted(
+            "its structure is not valid".to_owned(),
+        )))
+    });
+    let database = opened.map_err(|e| OpenError::redb(&path, e.into()))?;
+    let state = read_state(&path, &database)?;
+    Ok((database, state))
+}
+
+/// A crash while it runs leaves no store, or a whole one.
+fn create(directory: &Path, path: &Path) -> Result<(), OpenError> {
+    let new = directory.join(NEW_FILE);
+    let _left_by_a_crash = fs::remove_file(&new);
+    drop(
+        private_file()
+            .create_new(true)
+            .open(&new)
+            .map_err(|e| OpenError::io(&new, e))?,
+    );
+    let database = Builder::new()
+        .create(&new)
+        .map_err(|e| OpenError::redb(&new, e.into()))?;
+    initialise(&database).map_err(|e| OpenError::redb(&new, e))?;
+    database.close().map_err(|e| OpenError::redb(&new, e.into()))?;
+    fs::rename(&new, path).map_err(|e| OpenError::io(path, e))?;
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|e| OpenError::io(directory, e))
+}
+
+fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    options
+}
+
+pub(super) fn initialise(database: &Database) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    {
+        let mut meta = transaction.open_table(layout::META)?;
+        meta.insert(layout::META_FORMAT, layout::FORMAT_VERSION)?;
+        meta.insert(layout::META_SEQUENCE, 0)?;
+        meta.insert(layout::META_OUTBOX_BYTES, 0)?;
+        transaction.open_table(layout::OUTBOX)?;
+        transaction.open_table(layout::CURSORS)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+pub(super) fn read_state(path: &Path, database: &Database) -> Result<CommittedState, OpenError> {
+    let failed = |e: redb::Error| OpenError::redb(path, e);
+    let corrupt = |cause: &str| OpenError::Corrupt {
+        path: path.to_owned(),
+        cause: cause.to_owned(),
+    };
+    let read = database.begin_read().map_err(|e| failed(e.into()))?;
+    let meta = read.open_table(layout::META).map_err(|e| failed(e.into()))?;
+    let number = |key: &str| {
+        let row = meta.get(key).map_err(|e| failed(e.into()))?;
+        row.map(|row| row.value())
+            .ok_or_else(|| corrupt("an entry of its table of contents is missing"))
+    };
+    let found = number(layout::META_FORMAT)?;
+    if found != layout::FORMAT_VERSION {
+        return Err(OpenError::WrongVersion {
+            path: path.to_owned(),
+            found,
+        });
+    }
+    let outbox = read.open_table(layout::OUTBOX).map_err(|e| failed(e.into()))?;
+    let cursors = read.open_table(layout::CURSORS).map_err(|e| failed(e.into()))?;
+    let rows = cursors.iter().map_err(|e| failed(e.into()))?;
+    let cursors = rows.map(|row| {
+        let (sink, position) = row.map_err(|e| failed(e.into()))?;
+        Ok((sink.value().into(), Position::from_key(position.value())))
+    });
+    Ok(CommittedState {
+        sequence: number(layout::META_SEQUENCE)?,
+        outbox_entries: outbox.len().map_err(|e| failed(e.into()))?,
+        outbox_bytes: number(layout::META_OUTBOX_BYTES)?,
+        cursors: cursors.collect::<Result<_, OpenError>>()?,
+    })
+}
+
+fn log_repair(session: &mut redb::RepairSession) {
+    tracing::info!(
+        progress = session.progress(),
+        "checking the store after an unclean stop"
+    );
+}

@@ -1,0 +1,208 @@
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use redb::Table;
+use tokio::sync::{oneshot, watch};
+
+use super::Store;
+use super::committer::Request;
+use super::layout::{self, OutboxKey, OutboxRow};
+use super::submission::{CommitError, Outcome};
+use crate::capability::{Error, Namespace};
+
+/// The longest topic, in bytes.
+const MAX_TOPIC_BYTES: usize = 256;
+
+/// An event on its way into the outbox.
+#[derive(Debug)]
+pub(super) struct StagedEvent {
+    topic: Box<str>,
+    key: Box<str>,
+    payload: Bytes,
+}
+
+impl StagedEvent {
+    pub(super) fn new(topic: &str, key: &str, payload: Bytes) -> Result<Self, Error> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if topic.is_empty() || topic.len() > MAX_TOPIC_BYTES || !topic.chars().all(allowed) {
+            return Err(Error::invalid(format!(
+                "an event's topic must be 1 to {MAX_TOPIC_BYTES} ASCII letters, digits, '.', '-' or '_'"
+            )));
+        }
+        Ok(Self {
+            topic: topic.into(),
+            key: key.into(),
+            payload,
+        })
+    }
+
+    /// What it counts against the bounds of the call and of the outbox.
+    pub(super) fn bytes(&self) -> usize {
+        self.topic.len() + self.key.len() + self.payload.len()
+    }
+
+    pub(super) fn row<'a>(
+        &'a self,
+        time: u64,
+        plugin: &'a Namespace,
+    ) -> (u64, &'a str, &'a str, &'a str, &'a [u8]) {
+        (time, plugin.as_str(), &self.topic, &self.key, &self.payload)
+    }
+}
+
+/// Where an event stands in the order of all events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Position {
+    /// The commit that published it.
+    pub sequence: u64,
+    /// Its index among the events of that commit.
+    pub index: u32,
+}
+
+impl Position {
+    pub(super) fn key(self) -> OutboxKey {
+        (self.sequence, self.index)
+    }
+
+    pub(super) fn from_key((sequence, index): OutboxKey) -> Self {
+        Self { sequence, index }
+    }
+}
+
+/// A durable event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its place in the order of all events of this store.
+    pub position: Position,
+    /// When its commit was accepted.
+    pub time: SystemTime,
+    /// The plugin that published it.
+    pub plugin: String,
+    /// What kind of event it is, by the plugin's naming.
+    pub topic: String,
+    /// What it is about; events of one key are delivered in order.
+    pub key: String,
+    /// The plugin's own bytes.
+    pub payload: Bytes,
+}
+
+impl Event {
+    /// The same for every delivery of this event, and different from that of any other event of this store.
+    pub fn id(&self) -> String {
+        format!(
+            "{}-{}-{}",
+            self.plugin, self.position.sequence, self.position.index
+        )
+    }
+}
+
+/// Removes the rows up to and including `through`; returns how many they were and their bytes.
+pub(super) fn trim(
+    outbox: &mut Table<'_, OutboxKey, OutboxRow>,
+    through: Position,
+) -> Result<(u64, u64), redb::StorageError> {
+    let (mut entries, mut bytes) = (0, 0);
+    for row in outbox.extract_from_if(..=through.key(), |_, _| true)? {
+        let (_, row) = row?;
+        let (_, _, topic, key, payload) = row.value();
+        entries += 1;
+        bytes += (topic.len() + key.len() + payload.len()) as u64;
+    }
+    Ok((entries, bytes))
+}
+
+/// The durable events that wait for delivery. Each sink has a durable cursor of its own; an event leaves the
+/// outbox when every attached sink has acknowledged it.
+#[derive(Clone)]
+pub(crate) struct Outbox {
+    store: Store,
+}
+
+impl Outbox {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Declares which sinks there are. A new one begins with the oldest event still in the outbox; the
+    /// cursor of one that is gone is forgotten, so that it holds nothing back.
+    pub(crate) async fn attach(&self, sinks: Vec<Arc<str>>) -> Result<(), CommitError> {
+        self.request(|outcome| Request::Attach { sinks, outcome }).await
+    }
+
+    /// The last event that `sink` acknowledged; the default if none.
+    pub(crate) fn cursor(&self, sink: &str) -> Result<Position, Error> {
+        let shared = &self.store.shared;
+        let snapshot = shared.snapshot()?;
+        let cursors = snapshot
+            .read
+            .open_table(layout::CURSORS)
+            .map_err(|e| shared.table_failed(e))?;
+        let cursor = cursors.get(sink).map_err(|e| shared.read_failed(&e))?;
+        Ok(cursor
+            .map(|row| Position::from_key(row.value()))
+            .unwrap_or_default())
+    }
+
+    /// The events after `position` in order: at most `max_events`, and no more after the one that brings
+    /// their bytes to `max_bytes`.
+    pub(crate) fn after(
+        &self,
+        position: Position,
+        max_events: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Event>, Error> {
+        let shared = &self.store.shared;
+        let snapshot = shared.snapshot()?;
+        let outbox = snapshot
+            .read
+            .open_table(layout::OUTBOX)
+            .map_err(|e| shared.table_failed(e))?;
+        let rows = outbox.range((Bound::Excluded(position.key()), Bound::Unbounded));
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        for row in rows.map_err(|e| shared.read_failed(&e))?.take(max_events) {
+            let (position, row) = row.map_err(|e| shared.read_failed(&e))?;
+            let (time, plugin, topic, key, payload) = row.value();
+            bytes += topic.len() + key.len() + payload.len();
+            events.push(Event {
+                position: Position::from_key(position.value()),
+                time: SystemTime::UNIX_EPOCH + Duration::from_nanos(time),
+                plugin: plugin.to_owned(),
+                topic: topic.to_owned(),
+                key: key.to_owned(),
+                payload: Bytes::copy_from_slice(payload),
+            });
+            if bytes >= max_bytes {
+                break;
+            }
+        }
+        Ok(events)
+    }
+
+    /// Records durably that `sink` has every event up to and including `through`.
+    pub(crate) async fn advance(&self, sink: Arc<str>, through: Position) -> Result<(), CommitError> {
+        self.request(|outcome| Request::Advance {
+            sink,
+            through,
+            outcome,
+        })
+        .await
+    }
+
+    /// Changes whenever events have become durable, and when the store ends.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.store.shared.published.subscribe()
+    }
+
+    async fn request(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Outcome>) -> Request,
+    ) -> Result<(), CommitError> {
+        let (sender, outcome) = oneshot::channel();
+        self.store.queue.send(request(sender))?;
+        let failed = CommitError::Unavailable("the store has failed");
+        outcome.await.unwrap_or(Err(failed)).map(|_| ())
+    }
+}

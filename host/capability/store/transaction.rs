@@ -1,0 +1,297 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Shared;
+use super::outbox::StagedEvent;
+use super::read_set::ReadSet;
+use super::snapshot::{DataTable, Snapshot};
+use crate::capability::{Error, Namespace};
+
+/// Whether a call may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reads are remembered for validation, writes are staged.
+    ReadWrite,
+    /// Writes are refused, nothing is remembered, and there is nothing to commit.
+    ReadOnly,
+}
+
+/// A value and the commit that wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned {
+    /// The value.
+    pub value: Bytes,
+    /// The sequence number of the commit that wrote it; 0 if this transaction did.
+    pub version: u64,
+}
+
+/// Everything that one attempt of one call does to its plugin's state.
+///
+/// Reads come from one snapshot, pinned by the first read, and from the transaction's own writes. Writes and
+/// events are staged in memory until [`Store::commit`](super::Store::commit); dropping the transaction
+/// discards them. Reads run on the calling thread: each is bounded by
+/// [`Bounds`](super::Bounds).
+pub struct Transaction {
+    pub(super) store: Arc<Shared>,
+    pub(super) namespace: Namespace,
+    access: Access,
+    pinned: Option<Pinned>,
+    pub(super) reads: ReadSet,
+    pub(super) writes: BTreeMap<Bytes, Write>,
+    pub(super) events: Vec<StagedEvent>,
+    operations: usize,
+    staged_bytes: usize,
+}
+
+/// A staged write.
+#[derive(Debug, Clone)]
+pub(super) enum Write {
+    Put(Bytes),
+    Delete,
+}
+
+struct Pinned {
+    snapshot: Arc<Snapshot>,
+    /// None if the plugin had written nothing yet.
+    table: Option<DataTable>,
+}
+
+impl Write {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Put(value) => value.len(),
+            Self::Delete => 0,
+        }
+    }
+
+    pub(super) fn versioned(&self) -> Option<Versioned> {
+        match self {
+            Self::Put(value) => Some(Versioned {
+                value: value.clone(),
+                version: 0,
+            }),
+            Self::Delete => None,
+        }
+    }
+}
+
+impl Transaction {
+    pub(super) fn new(store: Arc<Shared>, namespace: Namespace, access: Access) -> Self {
+        Self {
+            store,
+            namespace,
+            access,
+            pinned: None,
+            reads: ReadSet::default(),
+            writes: BTreeMap::new(),
+            events: Vec::new(),
+            operations: 0,
+            staged_bytes: 0,
+        }
+    }
+
+    /// The value under `key`, if there is one.
+    ///
+    /// # Errors
+    /// If the key is too long, the call does too much, or the store is unavailable.
+    pub fn get(&mut self, key: &[u8]) -> Result<Option<Versioned>, Error> {
+        self.count_operations(1)?;
+        self.check_key(key)?;
+        self.read(key)
+    }
+
+    /// The values under `keys`, in their order.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and if the values together are larger than a page may be.
+    pub fn get_many(&mut self, keys: &[impl AsRef<[u8]>]) -> Result<Vec<Option<Versioned>>, Error> {
+        self.count_operations(keys.len())?;
+        keys.iter().try_for_each(|key| self.check_key(key.as_ref()))?;
+        let limit = self.store.options.bounds.max_page_bytes;
+        let mut bytes = 0;
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            let value = self.read(key.as_ref())?;
+            bytes += value.as_ref().map_or(0, |v| v.value.len());
+            if bytes > limit {
+                return Err(Error::limit_exceeded(
+                    "these keys hold too many bytes to read at once",
+                    limit,
+                ));
+            }
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    /// Stages `value` under `key` if the key is free; false if it is taken.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn insert(&mut self, key: &[u8], value: Bytes) -> Result<bool, Error> {
+        self.begin_write(key)?;
+        self.check_value(&value)?;
+        if self.read(key)?.is_some() {
+            return Ok(false);
+        }
+        self.stage(key, Write::Put(value))?;
+        Ok(true)
+    }
+
+    /// Stages `value` under `key`, taken or not. It reads nothing, so it cannot be in conflict.
+    ///
+    /// # Errors
+    /// If the call may only read, the key or value is too long, the call does or stages too much, or the
+    /// store is unavailable.
+    pub fn put(&mut self, key: &[u8], value: Bytes) -> Result<(), Error> {
+        self.begin_write(key)?;
+        self.check_value(&value)?;
+        self.stage(key, Write::Put(value))
+    }
+
+    /// Stages the removal of `key`; false if there was nothing to remove.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn delete(&mut self, key: &[u8]) -> Result<bool, Error> {
+        self.begin_write(key)?;
+        if self.read(key)?.is_none() {
+            return Ok(false);
+        }
+        self.stage(key, Write::Delete)?;
+        Ok(true)
+    }
+
+    /// Stages an event, delivered at least once after the commit, in the order of the commits and, within
+    /// one, of the calls to `publish`.
+    ///
+    /// # Errors
+    /// If the call may only read, the topic is not 1 to 256 ASCII letters, digits, `.`, `-` or `_`, the key
+    /// or payload is too long, the call does or stages too much, or the store is unavailable.
+    pub fn publish(&mut self, topic: &str, key: &str, payload: Bytes) -> Result<(), Error> {
+        self.begin_write(key.as_bytes())?;
+        self.check_value(&payload)?;
+        let event = StagedEvent::new(topic, key, payload)?;
+        self.stage_bytes(event.bytes())?;
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// Whether a commit would change anything.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.events.is_empty()
+    }
+
+    /// The snapshot that the reads came from; none if nothing was read.
+    pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.pinned.as_ref().map(|pinned| pinned.snapshot.clone())
+    }
+
+    pub(super) fn staged_bytes(&self) -> usize {
+        self.staged_bytes
+    }
+
+    pub(super) fn validates_reads(&self) -> bool {
+        self.access == Access::ReadWrite
+    }
+
+    pub(super) fn count_operations(&mut self, count: usize) -> Result<(), Error> {
+        self.store.check_open()?;
+        let limit = self.store.options.bounds.max_operations;
+        if count > limit - self.operations {
+            return Err(Error::limit_exceeded(
+                "the call does too many store operations",
+                limit,
+            ));
+        }
+        self.operations += count;
+        Ok(())
+    }
+
+    pub(super) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
+        let limit = self.store.options.bounds.max_key_bytes;
+        if key.len() > limit {
+            let message = format!(
+                "a key of {} bytes is too long: at most {limit} are allowed",
+                key.len()
+            );
+            return Err(Error::limit_exceeded(message, limit));
+        }
+        Ok(())
+    }
+
+    /// The plugin's table in the pinned snapshot; pins the latest one if none is.
+    pub(super) fn table(&mut self) -> Result<Option<&DataTable>, Error> {
+        if self.pinned.is_none() {
+            let snapshot = self.store.snapshot()?;
+            let table = snapshot
+                .table(&self.namespace)
+                .map_err(|e| self.store.read_failed(&e))?;
+            self.pinned = Some(Pinned { snapshot, table });
+        }
+        Ok(self.pinned.as_ref().and_then(|pinned| pinned.table.as_ref()))
+    }
+
+    fn read(&mut self, key: &[u8]) -> Result<Option<Versioned>, Error> {
+        if let Some(write) = self.writes.get(key) {
+            return Ok(write.versioned());
+        }
+        let found = match self.table()? {
+            Some(table) => table.get(key),
+            None => Ok(None),
+        };
+        let found = found.map_err(|e| self.store.read_failed(&e))?;
+        if self.validates_reads() {
+            self.reads.add_key(Bytes::copy_from_slice(key));
+        }
+        Ok(found.map(|row| {
+            let (version, value) = row.value();
+            Versioned {
+                value: Bytes::copy_from_slice(value),
+                version,
+            }
+        }))
+    }
+
+    fn begin_write(&mut self, key: &[u8]) -> Result<(), Error> {
+        if self.access == Access::ReadOnly {
+            return Err(Error::read_only());
+        }
+        self.count_operations(1)?;
+        self.check_key(key)
+    }
+
+    fn check_value(&self, value: &[u8]) -> Result<(), Error> {
+        let limit = self.store.options.bounds.max_value_bytes;
+        if value.len() > limit {
+            let message = format!(
+                "a value of {} bytes is too long: at most {limit} are allowed",
+                value.len()
+            );
+            return Err(Error::limit_exceeded(message, limit));
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, key: &[u8], write: Write) -> Result<(), Error> {
+        let replaced = self.writes.get(key).map_or(0, |old| key.len() + old.bytes());
+        self.staged_bytes -= replaced;
+        if let Err(error) = self.stage_bytes(key.len() + write.bytes()) {
+            self.staged_bytes += replaced;
+            return Err(error);
+        }
+        self.writes.insert(Bytes::copy_from_slice(key), write);
+        Ok(())
+    }
+
+    fn stage_bytes(&mut self, bytes: usize) -> Result<(), Error> {
+        let limit = self.store.options.bounds.max_staged_bytes;
+        if bytes > limit - self.staged_bytes {
+            return Err(Error::limit_exceeded("the call stages too many bytes", limit));
+        }
+        self.staged_bytes += bytes;
+        Ok(())
+    }
+}
