@@ -44,7 +44,7 @@ Examples:
 
 Exit codes:
   0        success
-  1        a runtime error: a port in use, a file that cannot be read, a server that cannot be reached
+  1        a runtime error, such as a port in use or a server that cannot be reached
   2        a wrong command line
   3        a wrong configuration
   65 - 80  `mortise call` was answered with a gRPC status other than OK: 64 + the status's number";

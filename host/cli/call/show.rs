@@ -105,8 +105,8 @@ pub(super) fn metadata(title: &str, metadata: &MetadataMap) -> String {
             KeyAndValueRef::Ascii(key, value) => (key.as_str(), value.as_encoded_bytes()),
             KeyAndValueRef::Binary(key, value) => (key.as_str(), value.as_encoded_bytes()),
         };
-        // Shown decoded, as details; and the transport's own.
-        if ["grpc-status-details-bin", "content-type", "date"].contains(&key) {
+        // The transport's own, and what is shown as status, message and details.
+        if key.starts_with("grpc-") || ["content-type", "date"].contains(&key) {
             continue;
         }
         if text.is_empty() {
