@@ -16,7 +16,7 @@ pub(crate) mod call {
 
     pub(crate) fn all_metadata() -> Vec<wit::MetadataEntry> {
         with_current(|call| {
-            let entries = call.request.metadata.iter().cloned();
+            let entries = readable(call).cloned();
             entries
                 .map(|MetadataEntry { key, value }| wit::MetadataEntry { key, value })
                 .collect()
