@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_millis(60);
 
 /// Notices changes below some folders. Any number of changes between two looks are one.
 pub struct FolderWatch {
-    _watcher: notify::RecommendedWatcher,
+    watcher: notify::RecommendedWatcher,
     changed: Arc<Notify>,
 }
 
@@ -50,7 +50,15 @@ impl FolderWatch {
         for folder in folders {
             watcher.watch(&folder, mode)?;
         }
-        Ok(Self { _watcher: watcher, changed })
+        Ok(Self { watcher, changed })
+    }
+
+    /// Watches one more folder.
+    ///
+    /// # Errors
+    /// If the system cannot watch it.
+    pub fn add(&mut self, folder: &Path, mode: RecursiveMode) -> notify::Result<()> {
+        self.watcher.watch(folder, mode)
     }
 
     /// Waits for a change and then until there was none for a moment.
