@@ -1,3 +1,21 @@
-//! Mortise runs business logic written as WebAssembly components behind gRPC.
+//! Mortise: a gRPC host whose business logic is hot-swappable, sandboxed WebAssembly.
+//!
+//! `dispatch.rs` holds one call from its headers to its answer; `ARCHITECTURE.md` lists the files in reading
+//! order.
 
+pub mod admission;
+pub mod app;
 pub mod capability;
+pub mod cli;
+pub mod commit;
+pub mod config;
+pub mod deadline;
+pub mod dispatch;
+pub mod generations;
+pub mod metadata;
+pub mod observe;
+pub mod plugin;
+pub mod router;
+pub mod server;
+pub mod shutdown;
+pub mod status;

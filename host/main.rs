@@ -1,1 +1,7 @@
-fn main(){}
+//! The `mortise` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mortise::cli::main()
+}

@@ -1,1 +1,52 @@
+//! The macros of [`mortise-guest`](https://docs.rs/mortise-guest), which documents and re-exports them.
 
+mod config;
+mod plugin;
+
+use proc_macro::TokenStream;
+use syn::parse_macro_input;
+
+/// Makes a plugin of the implementation of a service.
+///
+/// It stands on `impl Service for Type`, where `Service` is a trait that `mortise-guest-codegen` made of a
+/// proto. A crate has one plugin; it may serve several services.
+///
+/// Options, all of them optional:
+/// - `config = Settings`: a type that derives [`Config`](derive@Config);
+/// - `with(pb::Reports, …)`: further services that the same type implements, without an attribute;
+/// - `name = "…"`, `version = "…"`: how the plugin describes itself; otherwise the crate's name and version.
+///
+/// ```ignore
+/// #[mortise_guest::plugin(config = Settings, with(pb::Reports))]
+/// impl pb::OrderService for Orders { … }
+///
+/// impl pb::Reports for Orders { … }
+/// ```
+#[proc_macro_attribute]
+pub fn plugin(options: TokenStream, item: TokenStream) -> TokenStream {
+    plugin::expand(options.into(), item.into()).into()
+}
+
+/// Reads the operator's values for the plugin into a struct, and declares them in the plugin's description.
+///
+/// Each field is a key of `[plugins.NAME.config]`. Its doc comment, which it must have, is shown to the
+/// operator. A field is an `Option`, or has a default: `#[config(default = 500)]`. A default of a type that
+/// is read from text is written as text: `#[config(default = "100/1m")] rate: Rate`.
+///
+/// ```ignore
+/// #[derive(mortise_guest::Config)]
+/// struct Settings {
+///     /// Region reported in the `region` metadata.
+///     region: Option<String>,
+///     /// Calls with less time left than this, in milliseconds, are refused.
+///     #[config(default = 500)]
+///     min_remaining_ms: u64,
+/// }
+/// ```
+#[proc_macro_derive(Config, attributes(config))]
+pub fn config(item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as syn::DeriveInput);
+    config::expand(&item)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}

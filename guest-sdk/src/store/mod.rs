@@ -1,0 +1,11 @@
+//! The plugin's own transactional store: [tables](Table) of messages, and the [bytes](Store) beneath.
+
+mod key;
+mod raw;
+mod scan;
+mod table;
+
+pub use key::{FromKey, Key, KeyMismatch, KeyReader, KeyWriter, StoredKey};
+pub use raw::{RawEntry, RawPage, RawScan, ReadStore, Store, Versioned};
+pub use scan::Scan;
+pub use table::{Entry, Page, ReadTable, Table};

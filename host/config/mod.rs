@@ -1,0 +1,247 @@
+//! The host's configuration: one TOML file, a few flags that win over it, and a default for the rest.
+//!
+//! [`Config::load`] refuses a bad configuration with every mistake at once, before anything listens. The
+//! table in `keys.rs` is the single source of keys; `docs/configuration.md` and
+//! `docs/mortise.schema.json` are generated from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+mod error;
+mod keys;
+mod name;
+mod reader;
+pub mod reference;
+mod setting;
+mod value;
+
+pub use error::{ConfigError, ConfigErrors, Location};
+pub use keys::{Cache, Engine, Events, Isolation, Log, LogFormat, Plugin, RateLimits, Server, Store};
+pub use name::{InvalidPluginName, PluginName};
+pub use value::{ConfigValue, ValueKind};
+
+use keys::{SECTIONS, Section};
+use reader::{Reader, Source, join};
+
+/// The whole configuration. Its default is every key's default and no plugin.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[store]`
+    pub store: Store,
+    /// `[events]`
+    pub events: Events,
+    /// `[rate_limits]`
+    pub rate_limits: RateLimits,
+    /// `[log]`
+    pub log: Log,
+    /// `[cache]`
+    pub cache: Cache,
+    /// `[engine]`
+    pub engine: Engine,
+    /// `[plugins.NAME]`
+    pub plugins: BTreeMap<PluginName, Plugin>,
+    /// Where each key stands that a file sets.
+    locations: BTreeMap<String, Location>,
+}
+
+/// What the command line sets. It wins over the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--listen`
+    pub listen: Option<SocketAddr>,
+    /// `--data`, relative to the working directory.
+    pub data: Option<PathBuf>,
+    /// `--plugin NAME=FILE`, relative to the working directory. The other keys of a plugin that the file
+    /// names too are kept.
+    pub plugins: Vec<(PluginName, PathBuf)>,
+}
+
+impl Config {
+    /// Reads the file at `path`, if one is given, and applies `overrides`.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake: in the TOML, in a key, in a value, between values that do not agree, and plugin files
+    /// that are not there. What is inside a plugin file is not looked at.
+    pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigErrors> {
+        let (mut config, mut errors, complete) = match path {
+            None => (Config::default(), Vec::new(), true),
+            Some(path) => {
+                let source = Source::read(path)?;
+                let (document, mut reader) = Reader::parse(&source);
+                let mut config = Config::read(&mut reader, document.get_ref());
+                let complete = reader.is_complete();
+                config.locations = reader.locations;
+                (config, reader.errors, complete)
+            }
+        };
+        config.apply(overrides, &mut errors);
+        config.check_agreement(&mut errors);
+        config.check_plugins(complete, &mut errors);
+        ConfigErrors::check(errors)?;
+        Ok(config)
+    }
+
+    /// The file that delivered events are appended to, if they are.
+    pub fn events_file(&self) -> Option<PathBuf> {
+        let file = || {
+            self.events
+                .file
+                .clone()
+                .unwrap_or_else(|| self.server.data.join("events.jsonl"))
+        };
+        self.events.journal.then(file)
+    }
+
+    /// The folder of compiled plugins, if they are kept.
+    pub fn cache_dir(&self) -> Option<PathBuf> {
+        let dir = || {
+            self.cache
+                .dir
+                .clone()
+                .unwrap_or_else(|| self.server.data.join("cache"))
+        };
+        self.cache.enabled.then(dir)
+    }
+
+    /// A mistake in `key` (`plugins.order.config.region`) that only its user could find, with the place
+    /// where the file sets it or, failing that, the section it belongs to.
+    pub fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        let mut place = key;
+        let location = loop {
+            match (self.locations.get(place), place.rsplit_once('.')) {
+                (Some(location), _) => break Some(location.clone()),
+                (None, Some((parent, _))) => place = parent,
+                (None, None) => break None,
+            }
+        };
+        ConfigError {
+            location,
+            key: key.to_owned(),
+            problem: problem.into(),
+            hint: None,
+        }
+    }
+
+    fn read<'s>(reader: &mut Reader<'s>, root: &DeTable<'s>) -> Config {
+        let known: Vec<_> = SECTIONS.iter().map(Section::top).collect();
+        reader.refuse_unknown(root, "", &known);
+        Config {
+            server: Server::read(reader, root),
+            store: Store::read(reader, root),
+            events: Events::read(reader, root),
+            rate_limits: RateLimits::read(reader, root),
+            log: Log::read(reader, root),
+            cache: Cache::read(reader, root),
+            engine: Engine::read(reader, root),
+            plugins: read_plugins(reader, root),
+            locations: BTreeMap::new(),
+        }
+    }
+
+    fn apply(&mut self, overrides: &Overrides, errors: &mut Vec<ConfigError>) {
+        if let Some(listen) = overrides.listen {
+            self.server.listen = listen;
+        }
+        if let Some(data) = &overrides.data {
+            self.server.data = data.clone();
+        }
+        let mut named = BTreeSet::new();
+        for (name, file) in &overrides.plugins {
+            if !named.insert(name) {
+                errors.push(ConfigError {
+                    location: None,
+                    key: format!("--plugin {name}"),
+                    problem: "the name is given twice".into(),
+                    hint: Some("one file can serve under two names, but a name has one file".into()),
+                });
+            }
+            match self.plugins.get_mut(name) {
+                Some(plugin) => plugin.file = file.clone(),
+                None => drop(self.plugins.insert(name.clone(), Plugin::new(file))),
+            }
+            // An error in the file is now one of the flag, not of the line that it overrides.
+            self.locations.remove(&format!("plugins.{name}.file"));
+        }
+    }
+
+    /// Values that are right by themselves and wrong together.
+    fn check_agreement(&self, errors: &mut Vec<ConfigError>) {
+        if let (Some(default), Some(max)) = (self.server.default_deadline, self.server.max_deadline)
+            && default > max
+        {
+            errors.push(self.error(
+                "server.default_deadline_ms",
+                "is longer than server.max_deadline_ms",
+            ));
+        }
+        if self.store.max_key_bytes + self.store.max_value_bytes > self.store.max_transaction_bytes {
+            let problem = "is too small for one entry of store.max_key_bytes and store.max_value_bytes";
+            errors.push(self.error("store.max_transaction_bytes", problem));
+        }
+        for (name, plugin) in &self.plugins {
+            let max = self.server.max_concurrent_calls;
+            if plugin.max_concurrent_calls.is_some_and(|calls| calls > max) {
+                let problem = format!("is more than server.max_concurrent_calls, which is {max}");
+                errors.push(self.error(&format!("plugins.{name}.max_concurrent_calls"), problem));
+            }
+        }
+    }
+
+    /// That there is something to serve, from files that are there. `complete` is false when parts of the
+    /// configuration could not be read, so that nothing can be called missing.
+    fn check_plugins(&self, complete: bool, errors: &mut Vec<ConfigError>) {
+        if self.plugins.is_empty() && complete && errors.is_empty() {
+            errors.push(ConfigError {
+                location: None,
+                key: String::new(),
+                problem: "no plugin is configured, so there is nothing to serve".into(),
+                hint: Some("add [plugins.NAME] with file = \"FILE.wasm\", or --plugin NAME=FILE.wasm".into()),
+            });
+        }
+        for (name, plugin) in &self.plugins {
+            let key = format!("plugins.{name}.file");
+            if plugin.file.as_os_str().is_empty() {
+                // A wrong value was reported where it stands.
+                if complete && !self.locations.contains_key(&key) {
+                    errors.push(self.error(&key, "must be set: the path of the plugin's .wasm file"));
+                }
+                continue;
+            }
+            let file = plugin.file.display();
+            match std::fs::metadata(&plugin.file) {
+                Ok(metadata) if metadata.is_file() => {}
+                Ok(_) => errors.push(self.error(&key, format!("{file} is not a file"))),
+                Err(error) => errors.push(self.error(&key, format!("cannot read {file}: {error}"))),
+            }
+        }
+    }
+}
+
+fn read_plugins<'s>(reader: &mut Reader<'s>, root: &DeTable<'s>) -> BTreeMap<PluginName, Plugin> {
+    let mut plugins = BTreeMap::new();
+    let Some(table) = reader.table(root, "", "plugins") else {
+        return plugins;
+    };
+    for key in table.keys() {
+        // A bad name does not spare its section from being checked.
+        let name = key.get_ref().parse::<PluginName>();
+        if let Err(error) = &name {
+            let path = join("plugins", key.get_ref());
+            reader.report(&key.span(), path, error.to_string(), None);
+        }
+        let plugin = Plugin::read(reader, table, key.get_ref());
+        if let (Ok(name), Some(plugin)) = (name, plugin) {
+            plugins.insert(name, plugin);
+        }
+    }
+    plugins
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! What only plugins have: grants, and values of their own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::config::value::ConfigValue;
+
+use super::{Description, Refusal, Setting};
+
+/// What the operator allows a plugin beyond the confined capabilities.
+pub(in crate::config) struct Grants;
+
+impl Setting for Grants {
+    type Value = Vec<String>;
+
+    fn default(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn parse(&self, value: &Spanned<DeValue<'_>>, _folder: &Path) -> Result<Vec<String>, Vec<Refusal>> {
+        let DeValue::Array(items) = value.get_ref() else {
+            return Err(vec![Refusal::wrong_type("an array of grants", value.get_ref())]);
+        };
+        // No capability that reaches outside the sandbox exists yet, so every name is unknown.
+        let refusals: Vec<_> = items
+            .iter()
+            .map(|item| {
+                let refusal = match item.get_ref() {
+                    DeValue::String(text) => Refusal::new(format!("there is no grant {text:?}"))
+                        .hint("this version of the host has nothing to grant; leave the list empty"),
+                    other => Refusal::wrong_type("the name of a grant", other),
+                };
+                Refusal {
+                    span: Some(item.span()),
+                    ..refusal
+                }
+            })
+            .collect();
+        if refusals.is_empty() {
+            Ok(Vec::new())
+        } else {
+            Err(refusals)
+        }
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            kind: "array of strings".into(),
+            default: "[]".into(),
+            allowed: "none in this version".into(),
+            schema: json!({ "type": "array", "maxItems": 0, "default": [] }),
+        }
+    }
+}
+
+/// A table whose keys the plugin declares.
+pub(in crate::config) struct FreeTable;
+
+impl Setting for FreeTable {
+    type Value = BTreeMap<String, ConfigValue>;
+
+    fn default(&self) -> Self::Value {
+        BTreeMap::new()
+    }
+
+    fn parse(&self, value: &Spanned<DeValue<'_>>, _folder: &Path) -> Result<Self::Value, Vec<Refusal>> {
+        let DeValue::Table(table) = value.get_ref() else {
+            return Err(vec![Refusal::wrong_type("a table", value.get_ref())]);
+        };
+        let mut values = BTreeMap::new();
+        let mut refusals = Vec::new();
+        for (key, value) in table {
+            match ConfigValue::parse(value) {
+                Ok(parsed) => drop(values.insert(key.get_ref().to_string(), parsed)),
+                Err(problem) => refusals.push(Refusal {
+                    span: Some(value.span()),
+                    inner_key: Some(key.get_ref().to_string()),
+                    ..Refusal::new(problem)
+                }),
+            }
+        }
+        if refusals.is_empty() {
+            Ok(values)
+        } else {
+            Err(refusals)
+        }
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            kind: "table".into(),
+            default: "{}".into(),
+            allowed: "the keys that the plugin declares; `mortise inspect` lists them".into(),
+            schema: json!({ "type": "object" }),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Strings with a meaning: addresses, paths, log filters.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::{Description, Refusal, Setting, a, closest};
+
+/// An IP address with a port.
+pub(in crate::config) struct Address(SocketAddr);
+
+pub(in crate::config) const fn address(default: SocketAddr) -> Address {
+    Address(default)
+}
+
+impl Setting for Address {
+    type Value = SocketAddr;
+
+    fn default(&self) -> SocketAddr {
+        self.0
+    }
+
+    fn parse(&self, value: &Spanned<DeValue<'_>>, _folder: &Path) -> Result<SocketAddr, Vec<Refusal>> {
+        let expected = "an IP address with a port";
+        let DeValue::String(text) = value.get_ref() else {
+            return Err(vec![Refusal::wrong_type(expected, value.get_ref())]);
+        };
+        text.parse().map_err(|_| {
+            let refusal = Refusal::new(format!("{text:?} is not {expected}"));
+            vec![refusal.hint("for instance \"127.0.0.1:50051\", or \"[::]:50051\" for every interface")]
+        })
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            kind: "string, IP:PORT".into(),
+            default: format!("\"{}\"", self.0),
+            allowed: String::new(),
+            schema: json!({ "type": "string", "default": self.0.to_string() }),
+        }
+    }
+}
+
+/// The path of a file or folder; a relative one is relative to the configuration file's folder.
+pub(in crate::config) struct PathTo {
+    what: &'static str,
+    default: &'static str,
+}
+
+/// `default` is relative to the working directory, as it is in no file. An empty one means that the key
+/// must be set, by file or by flag; whoever applies the flags checks that.
+pub(in crate::config) const fn path_to(what: &'static str, default: &'static str) -> PathTo {
+    PathTo { what, default }
+}
+
+impl Setting for PathTo {
+    type Value = PathBuf;
+
+    fn default(&self) -> PathBuf {
+        PathBuf::from(self.default)
+    }
+
+    fn parse(&self, value: &Spanned<DeValue<'_>>, folder: &Path) -> Result<PathBuf, Vec<Refusal>> {
+        match value.get_ref() {
+            DeValue::String(text) if text.is_empty() => Err(vec![Refusal::new("the path is empty")]),
+            DeValue::String(text) if text.contains('\0') => {
+                Err(vec![Refusal::new("a path cannot hold a NUL character")])
+            }
+            DeValue::String(text) => Ok(folder.join(text.as_ref())),
+            other => Err(vec![Refusal::wrong_type(
+                &format!("the path of {}", a(self.what)),
+                other,
+            )]),
+        }
+    }
+
+    fn describe(&self) -> Description {
+        let mut schema = json!({ "type": "string", "minLength": 1 });
+        if !self.default.is_empty() {
+            schema["default"] = self.default.into();
+        }
+        Description {
+            kind: format!("string, path of {}", a(self.what)),
+            default: if self.default.is_empty() {
+                "none, must be set".into()
+            } else {
+                format!("\"{}\"", self.default)
+            },
+            allowed: String::new(),
+            schema,
+        }
+    }
+}
+
+/// Directives in the syntax of `tracing_subscriber::EnvFilter`.
+pub(in crate::config) struct LogFilter(&'static str);
+
+pub(in crate::config) const fn log_filter(default: &'static str) -> LogFilter {
+    LogFilter(default)
+}
+
+impl Setting for LogFilter {
+    type Value = String;
+
+    fn default(&self) -> String {
+        self.0.to_owned()
+    }
+
+    fn parse(&self, value: &Spanned<DeValue<'_>>, _folder: &Path) -> Result<String, Vec<Refusal>> {
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        let DeValue::String(text) = value.get_ref() else {
+            return Err(vec![Refusal::wrong_type("log directives", value.get_ref())]);
+        };
+        // A bare word that is no level selects a target of that name, and so silences all else: what was
+        // meant by "warning" or "inof" is surely the level.
+        let misspelt = text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level)))
+            .find_map(|word| Some((word, closest(word, LEVELS)?)));
+        if let Some((word, level)) = misspelt {
+            let refusal = Refusal::new(format!("{word:?} is no level"));
+            return Err(vec![refusal.hint(format!("did you mean \"{level}\"?"))]);
+        }
+        match tracing_subscriber::EnvFilter::builder().parse(text) {
+            Ok(_) => Ok(text.clone().into_owned()),
+            Err(error) => Err(vec![Refusal::new(format!(
+                "{text:?} is not a log filter: {error}"
+            ))]),
+        }
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            kind: "string, log directives".into(),
+            default: format!("\"{}\"", self.0),
+            allowed: "a level (off, error, warn, info, debug, trace), or TARGET=LEVEL, separated by commas"
+                .into(),
+            schema: json!({ "type": "string", "default": self.0 }),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The one clock of a call.
+//!
+//! A [`Deadline`] is made once, when the request headers arrive. The timer around the call, the epoch
+//! interrupt inside the guest, every wait of the host and what the guest reads all come from it.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use tokio::time::Instant;
+
+const HEADER: &str = "grpc-timeout";
+
+/// What the operator allows: the `default_deadline_ms` and `max_deadline_ms` of `[server]`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeadlinePolicy {
+    /// For calls that bring no `grpc-timeout`.
+    pub default: Option<Duration>,
+    /// No call gets more than this.
+    pub maximum: Option<Duration>,
+}
+
+/// When a call expires, if ever.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    arrived: Instant,
+    expires: Option<Instant>,
+    wall_clock: Option<SystemTime>,
+}
+
+/// A `grpc-timeout` that breaks the grammar of the gRPC HTTP/2 protocol: 1 to 8 digits and one of `HMSmun`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("malformed grpc-timeout: expected 1 to 8 digits followed by one of H, M, S, m, u, n")]
+pub struct MalformedTimeout;
+
+impl Deadline {
+    /// Reads `grpc-timeout` from the headers of a call that arrived at `arrived`.
+    ///
+    /// Timeouts too large for the clock count as none: some clients pass absolute times by mistake, and
+    /// 55 years is as good as forever.
+    pub fn from_headers(
+        headers: &HeaderMap,
+        arrived: Instant,
+        policy: &DeadlinePolicy,
+    ) -> Result<Self, MalformedTimeout> {
+        let mut values = headers.get_all(HEADER).iter();
+        let asked = match (values.next(), values.next()) {
+            (None, _) => policy.default,
+            (Some(value), None) => Some(parse_timeout(value.as_bytes())?),
+            (Some(_), Some(_)) => return Err(MalformedTimeout),
+        };
+        let budget = match (asked, policy.maximum) {
+            (Some(asked), Some(maximum)) => Some(asked.min(maximum)),
+            (asked, maximum) => asked.or(maximum),
+        };
+        Ok(Self::after(arrived, budget))
+    }
+
+    /// A deadline `budget` after `arrived`; `None` never expires.
+    pub fn after(arrived: Instant, budget: Option<Duration>) -> Self {
+        let expires = budget.and_then(|budget| arrived.checked_add(budget));
+        let wall_clock = expires.and_then(|expires| {
+            SystemTime::now().checked_add(expires.saturating_duration_since(Instant::now()))
+        });
+        Self { arrived, expires, wall_clock }
+    }
+
+    /// Since the headers arrived.
+    pub fn elapsed(&self) -> Duration {
+        self.arrived.elapsed()
+    }
+
+    /// Time left; zero once expired, `None` if the call never expires.
+    pub fn remaining(&self) -> Option<Duration> {
+        Some(self.expires?.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether the time is up.
+    pub fn expired(&self) -> bool {
+        self.expires.is_some_and(|expires| Instant::now() >= expires)
+    }
+
+    /// The moment of expiry on the wall clock, as nanoseconds since the Unix epoch. Expiries past the year
+    /// 2554, which do not fit, read as none.
+    pub fn unix_nanos(&self) -> Option<u64> {
+        let since_epoch = self.wall_clock?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        u64::try_from(since_epoch.as_nanos()).ok()
+    }
+
+    /// Runs `work` until it ends or the call expires.
+    pub async fn bound<F: Future>(&self, work: F) -> Result<F::Output, Expired> {
+        match self.expires {
+            None => Ok(work.await),
+            Some(expires) => tokio::time::timeout_at(expires, work).await.map_err(|_| Expired),
+        }
+    }
+}
+
+/// The deadline passed first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expired;
+
+fn parse_timeout(value: &[u8]) -> Result<Duration, MalformedTimeout> {
+    let (unit, digits) = value.split_last().ok_or(MalformedTimeout)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(MalformedTimeout);
+    }
+    let amount = digits.iter().fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    // Eight digits of hours are 3.6e11 seconds: none of these overflow.
+    Ok(match unit {
+        b'H' => Duration::from_secs(amount * 3600),
+        b'M' => Duration::from_secs(amount * 60),
+        b'S' => Duration::from_secs(amount),
+        b'm' => Duration::from_millis(amount),
+        b'u' => Duration::from_micros(amount),
+        b'n' => Duration::from_nanos(amount),
+        _ => return Err(MalformedTimeout),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deadline(timeout: &str, policy: DeadlinePolicy) -> Result<Deadline, MalformedTimeout> {
+        let mut headers = HeaderMap::new();
+        headers.insert(HEADER, timeout.parse().expect("a header value"));
+        Deadline::from_headers(&headers, Instant::now(), &policy)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_unit_is_read() {
+        for (text, expected) in [
+            ("2H", Duration::from_secs(7200)),
+            ("3M", Duration::from_secs(180)),
+            ("5S", Duration::from_secs(5)),
+            ("250m", Duration::from_millis(250)),
+            ("1000u", Duration::from_millis(1)),
+            ("99999999n", Duration::from_nanos(99_999_999)),
+            ("00000007S", Duration::from_secs(7)),
+        ] {
+            let deadline = deadline(text, DeadlinePolicy::default()).expect(text);
+            assert_eq!(deadline.remaining(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn malformed_timeouts_are_refused() {
+        for text in ["", "S", "5", "5s", "-5S", "+5S", "5 S", "123456789S", "5SS", "0x5S", "1.5S"] {
+            assert_eq!(parse_timeout(text.as_bytes()), Err(MalformedTimeout), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_timeout_is_refused() {
+        let mut headers = HeaderMap::new();
+        headers.append(HEADER, "5S".parse().expect("value"));
+        headers.append(HEADER, "6S".parse().expect("value"));
+        assert!(Deadline::from_headers(&headers, Instant::now(), &DeadlinePolicy::default()).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_operator_bounds_the_client() {
+        let policy = DeadlinePolicy {
+            default: Some(Duration::from_secs(3)),
+            maximum: Some(Duration::from_secs(10)),
+        };
+        let without = Deadline::from_headers(&HeaderMap::new(), Instant::now(), &policy).expect("none");
+        assert_eq!(without.remaining(), Some(Duration::from_secs(3)));
+        let long = deadline("1H", policy).expect("an hour");
+        assert_eq!(long.remaining(), Some(Duration::from_secs(10)));
+        let short = deadline("1S", policy).expect("a second");
+        assert_eq!(short.remaining(), Some(Duration::from_secs(1)));
+    }
+
+    #[tokio::test]
+    async fn huge_timeouts_saturate() {
+        let eleven_millennia = deadline("99999999H", DeadlinePolicy::default()).expect("valid");
+        assert!(!eleven_millennia.expired());
+        assert_eq!(eleven_millennia.unix_nanos(), None);
+        let fifty_five_years = deadline("1735689600S", DeadlinePolicy::default());
+        assert!(fifty_five_years.is_err(), "ten digits: clients must use a larger unit");
+        let in_minutes = deadline("28928160M", DeadlinePolicy::default()).expect("valid");
+        assert!(in_minutes.unix_nanos().is_some());
+        assert!(in_minutes.bound(std::future::ready(7)).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expiry_ends_the_work() {
+        let deadline = deadline("10m", DeadlinePolicy::default()).expect("valid");
+        assert_eq!(deadline.bound(std::future::pending::<()>()).await, Err(Expired));
+        assert!(deadline.expired());
+        assert_eq!(deadline.remaining(), Some(Duration::ZERO));
+    }
+}

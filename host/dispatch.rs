@@ -1,0 +1,184 @@
+//! One call, straight through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::admission::Admission;
+use crate::capability::store::{Access, Store};
+use crate::commit::{NotCommitted, commit};
+use crate::deadline::{Deadline, DeadlinePolicy};
+use crate::metadata::{AnswerMetadata, RequestMetadata};
+use crate::observe::printable;
+use crate::plugin::state::{Attempt, Call};
+use crate::router::{Route, Router};
+use crate::server::framing::{self, Response};
+use crate::status::{Blame, Failure, GuestStatus};
+
+/// Paths and request ids are shown in logs and messages up to this length.
+const MAX_SHOWN_BYTES: usize = 256;
+
+/// Bounds that hold for every call.
+#[derive(Debug, Clone)]
+pub struct CallLimits {
+    /// Server-side deadlines.
+    pub deadlines: DeadlinePolicy,
+    /// The request message, in bytes.
+    pub max_request_bytes: usize,
+    /// The response message, in bytes.
+    pub max_response_bytes: usize,
+    /// Entries of request metadata.
+    pub max_metadata_entries: usize,
+    /// The answer's metadata, status message and details included, as HTTP/2 counts it.
+    pub max_response_metadata_bytes: usize,
+    /// How often a handler runs when its transaction meets conflicts.
+    pub max_attempts: u32,
+}
+
+/// What every call needs.
+pub struct Dispatcher {
+    /// Finds the generation.
+    pub router: Router,
+    /// Lets calls in.
+    pub admission: Admission,
+    /// Holds the plugins' state.
+    pub store: Store,
+    /// Bounds.
+    pub limits: CallLimits,
+}
+
+/// What goes back to the client.
+enum Answer {
+    Ok { message: Vec<u8>, metadata: AnswerMetadata },
+    Failed { status: GuestStatus, metadata: AnswerMetadata },
+}
+
+impl Dispatcher {
+    /// Serves one unary call from its headers to its answer. Dropping the future cancels the call: the guest
+    /// stops, and what it staged is discarded unless its commit was already accepted.
+    pub async fn serve(&self, head: Parts, body: tonic::body::Body, peer: String) -> Response {
+        match self.call(head, body, peer).await {
+            Ok(Answer::Ok { message, metadata }) => {
+                framing::ok(message, metadata.initial, metadata.trailing)
+            }
+            Ok(Answer::Failed { status, metadata }) => {
+                let left = self.limits.max_response_metadata_bytes.saturating_sub(metadata.bytes());
+                framing::failed(&status.within(left), metadata.initial, metadata.trailing)
+            }
+            Err(failure) => framing::failed(&failure.to_status(), Default::default(), Default::default()),
+        }
+    }
+
+    async fn call(&self, head: Parts, body: tonic::body::Body, peer: String) -> Result<Answer, Failure> {
+        let deadline = Deadline::from_headers(&head.headers, Instant::now(), &self.limits.deadlines)
+            .map_err(|_| Failure::MalformedTimeout)?;
+        let path = head.uri.path();
+        let route = self
+            .router
+            .resolve(path)
+            .ok_or_else(|| Failure::UnknownMethod { path: printable(path, MAX_SHOWN_BYTES) })?;
+        let id = format!("{:032x}", rand::random::<u128>());
+        let span = call_span(&id, &head, &route);
+        async {
+            let outcome = async {
+                let read = framing::read_unary(&head.headers, body, self.limits.max_request_bytes);
+                let request = deadline.bound(read).await??;
+                let metadata = RequestMetadata::new(head.headers, self.limits.max_metadata_entries)?;
+                let _permit = self.admission.admit(route.generation.permits(), &deadline).await?;
+                let call = Call { id, deadline, metadata, peer, decisions: Mutex::default() };
+                self.attempts(&route, Arc::new(call), request).await
+            };
+            outcome.await.inspect_err(|failure| log_failure(failure, &deadline)).inspect(|answer| {
+                log_answer(answer, &deadline);
+            })
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// Runs the handler until an attempt commits, its status is final, or the attempts are used up.
+    async fn attempts(&self, route: &Route, call: Arc<Call>, request: Bytes) -> Result<Answer, Failure> {
+        let generation = &route.generation;
+        let read_only = generation.description.methods[route.method].read_only;
+        let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
+        for number in 1..=self.limits.max_attempts {
+            if call.deadline.expired() {
+                return Err(Failure::DeadlineExceeded);
+            }
+            let attempt = Attempt {
+                call: call.clone(),
+                number,
+                transaction: self.store.begin(&generation.name, access),
+                answer: AnswerMetadata::default(),
+                decisions_asked: 0,
+            };
+            let finished = call.deadline.bound(generation.run(attempt, route.method, &request)).await??;
+            let message = match finished.outcome {
+                Ok(message) => message,
+                // Dropping the attempt discards what it staged.
+                Err(status) => return Ok(Answer::Failed { status, metadata: finished.attempt.answer }),
+            };
+            let limit = self.limits.max_response_bytes;
+            if message.len() > limit {
+                return Err(Failure::AnswerTooLarge { size: message.len(), limit });
+            }
+            match commit(&self.store, finished.attempt.transaction, &call.deadline).await {
+                Ok(()) => return Ok(Answer::Ok { message, metadata: finished.attempt.answer }),
+                Err(NotCommitted::Failed(failure)) => return Err(failure),
+                Err(NotCommitted::Conflict) => {
+                    tracing::debug!(attempt = number, "the transaction met a conflict");
+                    call.deadline.bound(tokio::time::sleep(back_off(number))).await?;
+                }
+            }
+        }
+        Err(Failure::Conflict { attempts: self.limits.max_attempts })
+    }
+}
+
+/// Up to 1, 2, 4, 8 … 64 ms: rivals that met once should not meet again in step.
+fn back_off(attempt: u32) -> Duration {
+    let most = 1000 << attempt.saturating_sub(1).min(6);
+    Duration::from_micros(rand::random_range(0..most))
+}
+
+fn call_span(id: &str, head: &Parts, route: &Route) -> tracing::Span {
+    let generation = &route.generation;
+    let span = tracing::info_span!(
+        "call",
+        id,
+        method = head.uri.path(),
+        plugin = generation.name.as_str(),
+        generation = generation.number,
+        request_id = tracing::field::Empty,
+    );
+    if let Some(request_id) = head.headers.get("x-request-id") {
+        let request_id = printable(&String::from_utf8_lossy(request_id.as_bytes()), MAX_SHOWN_BYTES);
+        span.record("request_id", request_id);
+    }
+    span
+}
+
+fn log_failure(failure: &Failure, deadline: &Deadline) {
+    let row = failure.row();
+    let (reason, code, blame) = (row.reason, row.code, row.blame.as_str());
+    let ms = deadline.elapsed().as_millis() as u64;
+    if row.blame == Blame::Client {
+        tracing::debug!(reason, ?code, blame, ms, "call failed: {}", row.message);
+    } else {
+        let cause = failure.cause().unwrap_or_default();
+        tracing::error!(reason, ?code, blame, ms, "call failed: {}: {cause}", row.message);
+    }
+}
+
+fn log_answer(answer: &Answer, deadline: &Deadline) {
+    let code = match answer {
+        Answer::Ok { .. } => tonic::Code::Ok,
+        Answer::Failed { status, .. } => status.code,
+    };
+    tracing::debug!(?code, ms = deadline.elapsed().as_millis() as u64, "call answered");
+}

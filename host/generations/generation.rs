@@ -1,0 +1,115 @@
+//! One loaded version of one plugin.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::Semaphore;
+
+use crate::capability::Namespace;
+use crate::observe::printable;
+use crate::plugin::artifact::Digest;
+use crate::plugin::description::Description;
+use crate::plugin::instance::{Instance, Program};
+use crate::plugin::pool::{Pool, Reusable};
+use crate::plugin::state::{Attempt, CallState, PluginContext};
+use crate::status::{Failure, GuestStatus};
+
+/// A trap's text with its stack, in the log.
+const MAX_CAUSE_BYTES: usize = 8 << 10;
+
+/// Immutable once made. Calls hold it while they run; it is dropped after the last of them.
+pub struct Generation {
+    /// The operator's name for the plugin.
+    pub name: Namespace,
+    /// Counts up over all plugins of a host, from 1.
+    pub number: u64,
+    /// Of the component.
+    pub digest: Digest,
+    /// What the plugin says of itself, checked.
+    pub description: Description,
+    /// When it was loaded.
+    pub loaded_at: SystemTime,
+    pub(super) context: Arc<PluginContext>,
+    pub(super) permits: Option<Arc<Semaphore>>,
+    /// Present with `isolation = "reuse"`.
+    pub(super) pool: Option<Pool>,
+    /// None only while it is being dropped.
+    pub(super) program: Option<Program>,
+}
+
+/// A handler that ran to its end.
+pub struct Finished {
+    /// The encoded response, or the handler's own status.
+    pub outcome: Result<Vec<u8>, GuestStatus>,
+    /// With what it staged and set.
+    pub attempt: Attempt,
+}
+
+impl Generation {
+    /// The permits of a plugin with a bound of its own.
+    pub fn permits(&self) -> Option<&Arc<Semaphore>> {
+        self.permits.as_ref()
+    }
+
+    /// Runs one attempt in a sandbox: a fresh one, or with `isolation = "reuse"` an idle one.
+    ///
+    /// # Errors
+    /// If there is no sandbox or the guest traps. The sandbox is gone then, as it is when the future is
+    /// dropped.
+    pub async fn run(&self, attempt: Attempt, method: usize, request: &[u8]) -> Result<Finished, Failure> {
+        let mut sandbox = match self.pool.as_ref().and_then(Pool::take) {
+            Some(mut sandbox) => {
+                sandbox.instance().begin(attempt);
+                sandbox
+            }
+            None => Reusable::fresh(self.instantiate(attempt).await?),
+        };
+        let instance = sandbox.instance();
+        // Descriptions are bounded to a few thousand methods.
+        let outcome = instance.handle(method as u32, request).await;
+        let attempt = instance.finish();
+        let outcome = outcome.map_err(|trap| self.trapped(&trap, instance, attempt.as_ref()))?;
+        let attempt = attempt.ok_or_else(|| Failure::Internal { cause: "the attempt was lost".into() })?;
+        if let Some(pool) = &self.pool {
+            pool.put(sandbox);
+        }
+        Ok(Finished { outcome: outcome.map_err(GuestStatus::from), attempt })
+    }
+
+    async fn instantiate(&self, attempt: Attempt) -> Result<Instance, Failure> {
+        let state = CallState::new(self.context.clone(), Some(attempt));
+        let program = self.program.as_ref().ok_or_else(|| Failure::Internal { cause: "unloaded".into() })?;
+        program.instantiate(state).await.map_err(|error| Failure::PluginFailed { cause: cause(&error) })
+    }
+
+    fn trapped(&self, trap: &wasmtime::Error, instance: &Instance, attempt: Option<&Attempt>) -> Failure {
+        if attempt.is_some_and(|attempt| attempt.call.deadline.expired()) {
+            return Failure::DeadlineExceeded;
+        }
+        match instance.memory_refused() {
+            Some(limit) => Failure::PluginOutOfMemory { limit, cause: cause(trap) },
+            None => Failure::PluginFailed { cause: cause(trap) },
+        }
+    }
+}
+
+/// The trap and the guest's stack, function by function.
+fn cause(error: &wasmtime::Error) -> String {
+    let text = format!("{error:?}");
+    let lines: Vec<_> = text.lines().map(|line| printable(line, 512)).collect();
+    let mut text = lines.join("\n");
+    text.truncate(text.floor_char_boundary(MAX_CAUSE_BYTES));
+    text
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        tracing::info!(plugin = %self.name, generation = self.number, "unloaded");
+        // Unmapping a program touches every slot that ever ran it: not on a thread that serves calls.
+        let (program, pool) = (self.program.take(), self.pool.take());
+        let unload = std::thread::Builder::new().name("mortise-unload".into());
+        if let Err(error) = unload.spawn(move || drop((pool, program))) {
+            tracing::warn!(%error, "no thread to unload on");
+        }
+    }
+}

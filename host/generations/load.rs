@@ -1,0 +1,218 @@
+//! From a file to a generation: read, check, compile, link, describe. Each step can refuse, and a refusal
+//! changes nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::Semaphore;
+use wasmtime::component::Component;
+
+use super::gate::{self, GateError};
+use super::generation::Generation;
+use super::registry::PluginSettings;
+use crate::capability::limits::Limits;
+use crate::config::Isolation;
+use crate::plugin::artifact::{Artifact, ArtifactError};
+use crate::plugin::cache::CompiledCache;
+use crate::plugin::description::{Description, DescriptionError};
+use crate::plugin::engine::Engine;
+use crate::plugin::instance::Program;
+use crate::plugin::limits::SandboxLimits;
+use crate::plugin::pool::{Pool, ReusePolicy};
+use crate::plugin::state::{CallState, PluginContext};
+use crate::plugin::stdio::LogLimits;
+use crate::metadata::MetadataLimits;
+
+/// Why a plugin file was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file is not a plugin's component.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// The operator does not allow it as it is.
+    #[error("{file}: {error}")]
+    Gate {
+        /// The file.
+        file: String,
+        /// Why.
+        error: GateError,
+    },
+    /// The component does not compile: damaged, or it uses features that this host does not offer.
+    #[error("{file} does not compile: {reason}")]
+    Compile {
+        /// The file.
+        file: String,
+        /// The compiler's words.
+        reason: String,
+    },
+    /// Its imports or exports have other types than the contract's.
+    #[error("{file} does not fit the contract: {reason}")]
+    Link {
+        /// The file.
+        file: String,
+        /// The linker's words.
+        reason: String,
+    },
+    /// It trapped or took too long when it was asked to describe itself.
+    #[error("{file} could not describe itself: {reason}")]
+    Describe {
+        /// The file.
+        file: String,
+        /// The trap.
+        reason: String,
+    },
+    /// What it says of itself does not hold.
+    #[error("{file}: {error}")]
+    Description {
+        /// The file.
+        file: String,
+        /// Why.
+        error: DescriptionError,
+    },
+    /// Another plugin serves one of its services.
+    #[error("{file} claims the service {service}, which plugin {owner} serves already: remove one of the two")]
+    ServiceTaken {
+        /// The file.
+        file: String,
+        /// The service.
+        service: String,
+        /// The plugin that has it.
+        owner: String,
+    },
+}
+
+/// Everything that loading needs and generations share.
+pub struct Loader {
+    /// Runs all plugins.
+    pub engine: Engine,
+    /// Compiled components, if they are kept.
+    pub cache: Option<Arc<CompiledCache>>,
+    /// The rate-limit buckets of all plugins.
+    pub rate_limits: Arc<Limits>,
+    /// Bounds on what guests log.
+    pub log: LogLimits,
+    /// Bounds on the metadata of answers.
+    pub metadata: MetadataLimits,
+    /// Slots for idle sandboxes of all pools together.
+    pub idle_slots: Arc<Semaphore>,
+    /// One component compiles at a time: a swap must leave the serving threads their cores.
+    compiling: Arc<Semaphore>,
+    loaded: AtomicU64,
+}
+
+impl Loader {
+    /// A loader that has loaded nothing yet.
+    pub fn new(
+        engine: Engine,
+        cache: Option<CompiledCache>,
+        rate_limits: Arc<Limits>,
+        log: LogLimits,
+        metadata: MetadataLimits,
+        idle_slots: usize,
+    ) -> Self {
+        Self {
+            engine,
+            cache: cache.map(Arc::new),
+            rate_limits,
+            log,
+            metadata,
+            idle_slots: Arc::new(Semaphore::new(idle_slots)),
+            compiling: Arc::new(Semaphore::new(1)),
+            loaded: AtomicU64::new(0),
+        }
+    }
+
+    /// Makes a generation of an artifact.
+    pub async fn load(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Generation, LoadError> {
+        let file = artifact.path.display().to_string();
+        let gate = |error| LoadError::Gate { file: file.clone(), error };
+        gate::check_imports(&artifact).map_err(gate)?;
+        let started = Instant::now();
+        let digest = artifact.digest;
+        let (component, cached) = self.compile(artifact).await?;
+        let program = Program::link(&self.engine, &component)
+            .map_err(|error| LoadError::Link { file: file.clone(), reason: short(&error) })?;
+        let context = Arc::new(self.context(plugin));
+        let description = self.describe(&program, &context, &file).await?;
+        gate::check_grants(&description, &plugin.config.grants).map_err(gate)?;
+        gate::check_config(&description, &plugin.config.config).map_err(gate)?;
+        let number = self.loaded.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::debug!(plugin = %plugin.name, cached, ms = started.elapsed().as_millis() as u64, "loaded");
+        Ok(Generation {
+            name: plugin.name.clone(),
+            number,
+            digest,
+            description,
+            loaded_at: SystemTime::now(),
+            context,
+            permits: plugin.permits.clone(),
+            pool: (plugin.config.isolation == Isolation::Reuse).then(|| {
+                let policy = ReusePolicy {
+                    max_calls: plugin.config.max_reuse_calls,
+                    max_age: plugin.config.max_reuse_age,
+                    max_idle_memory: plugin.config.max_memory_bytes / 2,
+                };
+                Pool::new(policy, self.idle_slots.clone())
+            }),
+            program: Some(program),
+        })
+    }
+
+    /// From the cache, or compiled on a background thread and cached. Says which.
+    async fn compile(&self, artifact: Artifact) -> Result<(Component, bool), LoadError> {
+        let _turn = self.compiling.acquire().await;
+        let (engine, cache) = (self.engine.wasm().clone(), self.cache.clone());
+        let file = artifact.path.display().to_string();
+        let compiled = tokio::task::spawn_blocking(move || {
+            if let Some(component) = cache.as_ref().and_then(|cache| cache.load(artifact.digest, &engine)) {
+                return Ok((component, true));
+            }
+            let component = Component::from_binary(&engine, &artifact.bytes)?;
+            if let Some(cache) = cache {
+                cache.store(artifact.digest, &component);
+            }
+            Ok((component, false))
+        });
+        compiled
+            .await
+            .unwrap_or_else(|panic| Err(wasmtime::Error::msg(panic.to_string())))
+            .map_err(|error| LoadError::Compile { file, reason: short(&error) })
+    }
+
+    fn context(&self, plugin: &PluginSettings) -> PluginContext {
+        let config = &plugin.config;
+        PluginContext {
+            name: plugin.name.clone(),
+            config: config.config.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect(),
+            rate_limits: self.rate_limits.clone(),
+            sandbox: SandboxLimits {
+                memory_bytes: config.max_memory_bytes,
+                table_elements: config.max_table_elements,
+            },
+            log: self.log,
+            metadata: self.metadata,
+        }
+    }
+
+    /// Also the warm-up: it is the first time that the component runs.
+    async fn describe(
+        &self,
+        program: &Program,
+        context: &Arc<PluginContext>,
+        file: &str,
+    ) -> Result<Description, LoadError> {
+        let failed = |error: wasmtime::Error| LoadError::Describe { file: file.into(), reason: short(&error) };
+        let state = CallState::new(context.clone(), None);
+        let mut instance = program.instantiate(state).await.map_err(failed)?;
+        let described = instance.describe().await;
+        instance.finish();
+        Description::check(described.map_err(failed)?)
+            .map_err(|error| LoadError::Description { file: file.into(), error })
+    }
+}
+
+/// The error and its causes on one line, without stacks.
+fn short(error: &wasmtime::Error) -> String {
+    crate::observe::printable(&format!("{error:#}"), 1024)
+}

@@ -1,0 +1,11 @@
+//! Generations: what one plugin file became when it was loaded, and how the next one takes its place.
+
+mod gate;
+mod generation;
+mod load;
+mod registry;
+pub mod watch;
+
+pub use generation::{Finished, Generation};
+pub use load::{LoadError, Loader};
+pub use registry::{PluginSettings, Registry};

@@ -1,0 +1,102 @@
+//! Plugin files that are replaced while the host runs.
+//!
+//! The folder of a file is watched, not the file: replacing by rename makes a new file. A change is acted
+//! on once the file has been quiet for a moment, so that one written in place is not read half-way; should
+//! it be read half-way all the same, it is refused as incomplete and read again at its next change.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{EventKind, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+use super::registry::Registry;
+
+/// How long a file must be quiet.
+const QUIET: Duration = Duration::from_millis(60);
+
+/// Notices changes below some folders. Any number of changes between two looks are one.
+pub struct FolderWatch {
+    watcher: notify::RecommendedWatcher,
+    changed: Arc<Notify>,
+}
+
+impl FolderWatch {
+    /// Watches `folders`; `concerns` decides which paths count.
+    ///
+    /// # Errors
+    /// If the system cannot watch one of them.
+    pub fn new(
+        folders: impl IntoIterator<Item = PathBuf>,
+        mode: RecursiveMode,
+        concerns: impl Fn(&Path) -> bool + Send + 'static,
+    ) -> notify::Result<Self> {
+        let changed = Arc::new(Notify::new());
+        let notify = changed.clone();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let concerned = match &event {
+                Ok(event) => {
+                    !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(|path| concerns(path))
+                }
+                // Events were lost: look.
+                Err(_) => true,
+            };
+            if concerned {
+                notify.notify_one();
+            }
+        })?;
+        for folder in folders {
+            watcher.watch(&folder, mode)?;
+        }
+        Ok(Self { watcher, changed })
+    }
+
+    /// Watches one more folder.
+    ///
+    /// # Errors
+    /// If the system cannot watch it.
+    pub fn add(&mut self, folder: &Path, mode: RecursiveMode) -> notify::Result<()> {
+        self.watcher.watch(folder, mode)
+    }
+
+    /// Waits for a change and then until there was none for a moment.
+    pub async fn settled(&self) {
+        self.changed.notified().await;
+        while tokio::time::timeout(QUIET, self.changed.notified()).await.is_ok() {}
+    }
+}
+
+/// Loads every plugin whose file changes, until dropped.
+///
+/// # Errors
+/// If the folders cannot be watched.
+pub fn reload_on_change(registry: Arc<Registry>) -> notify::Result<impl Future<Output = ()>> {
+    let files: Vec<PathBuf> = registry.plugins().iter().map(|plugin| plugin.config.file.clone()).collect();
+    let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(file)).collect();
+    let names: BTreeSet<_> = files.iter().filter_map(|file| file.file_name().map(ToOwned::to_owned)).collect();
+    // Kubernetes replaces mounted files by renaming a folder `..data` that they are links into.
+    let concerns = move |path: &Path| {
+        path.file_name().is_some_and(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
+    };
+    let watch = FolderWatch::new(folders, RecursiveMode::NonRecursive, concerns)?;
+    Ok(async move {
+        loop {
+            watch.settled().await;
+            for plugin in registry.plugins() {
+                // `load` reads the file and does nothing if its bytes are those that are live.
+                if let Err(error) = registry.load(plugin).await {
+                    tracing::error!(plugin = %plugin.name, "not loaded, nothing changed: {error}");
+                }
+            }
+        }
+    })
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}

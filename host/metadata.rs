@@ -1,0 +1,311 @@
+//! Metadata in both directions: what a guest may see of the request's, and what it may put on the answer's.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::status::Failure;
+
+/// HTTP's and gRPC's own headers, which are no metadata: hidden from guests on the way in, refused on the
+/// way out. Everything that starts with `grpc-` is reserved by the gRPC protocol besides these.
+const TRANSPORT_HEADERS: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "server",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+
+/// gRPC headers a guest may read all the same: they carry application context.
+const READABLE_GRPC_HEADERS: &[&str] = &["grpc-trace-bin", "grpc-tags-bin"];
+
+/// `user-agent` may be read, as grpc-go and grpc-java allow, but not set.
+fn is_readable(key: &str) -> bool {
+    if key == "user-agent" || READABLE_GRPC_HEADERS.contains(&key) {
+        return true;
+    }
+    !key.starts_with("grpc-") && !TRANSPORT_HEADERS.contains(&key)
+}
+
+fn is_binary(key: &str) -> bool {
+    key.ends_with("-bin")
+}
+
+/// Request metadata, decoded only as far as a guest asks.
+#[derive(Debug, Default)]
+pub struct RequestMetadata {
+    headers: HeaderMap,
+}
+
+impl RequestMetadata {
+    /// Refuses more than `max_entries` headers and `-bin` values that are not base64.
+    pub fn new(headers: HeaderMap, max_entries: usize) -> Result<Self, Failure> {
+        if headers.len() > max_entries {
+            return Err(Failure::TooMuchMetadata { limit: max_entries });
+        }
+        for (key, value) in &headers {
+            if is_binary(key.as_str()) && decode_binary(value).is_none() {
+                let key = key.as_str().chars().take(128).collect();
+                return Err(Failure::MalformedBinaryMetadata { key });
+            }
+        }
+        Ok(Self { headers })
+    }
+
+    /// All values of `key`, in the order in which they came; binary ones decoded.
+    pub fn get_all(&self, key: &str) -> Vec<Vec<u8>> {
+        if !is_readable(key) {
+            return Vec::new();
+        }
+        let binary = is_binary(key);
+        let mut values = Vec::new();
+        for value in self.headers.get_all(key) {
+            push_values(value, binary, |value| values.push(value));
+        }
+        values
+    }
+
+    /// Every entry a guest may read; values of one key keep their order.
+    pub fn entries(&self) -> Vec<(String, Vec<u8>)> {
+        let mut entries = Vec::with_capacity(self.headers.len());
+        for (key, value) in &self.headers {
+            if is_readable(key.as_str()) {
+                push_values(value, is_binary(key.as_str()), |value| {
+                    entries.push((key.as_str().to_owned(), value));
+                });
+            }
+        }
+        entries
+    }
+
+    /// The first value of a text key.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.headers.get(key)?.to_str().ok()
+    }
+}
+
+/// A `-bin` header may hold several values joined by commas (gRPC over HTTP/2, "Custom-Metadata").
+fn push_values(value: &HeaderValue, binary: bool, mut push: impl FnMut(Vec<u8>)) {
+    if !binary {
+        return push(value.as_bytes().to_vec());
+    }
+    for value in decode_binary(value).unwrap_or_default() {
+        push(value);
+    }
+}
+
+fn decode_binary(value: &HeaderValue) -> Option<Vec<Vec<u8>>> {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(|part| {
+            let part = part.trim_ascii();
+            if part.ends_with(b"=") { STANDARD.decode(part) } else { STANDARD_NO_PAD.decode(part) }.ok()
+        })
+        .collect()
+}
+
+/// Bounds on the metadata of one answer, initial and trailing together.
+#[derive(Debug, Clone, Copy)]
+pub struct MetadataLimits {
+    /// As HTTP/2 counts a header list: name, value and 32 bytes each (RFC 9113, section 6.5.2).
+    pub max_bytes: usize,
+    /// Entries.
+    pub max_entries: usize,
+}
+
+/// Why an entry was refused. The text is for the guest.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MetadataError {
+    /// Reserved for the transport.
+    #[error("metadata key {0:?} is reserved for the transport")]
+    Reserved(String),
+    /// Not a valid key.
+    #[error("metadata key {0:?} is not valid: use lower-case letters, digits, '-', '_' and '.'")]
+    InvalidKey(String),
+    /// Not a valid value.
+    #[error("the value of metadata key {0:?} is not printable ASCII: use a key that ends in -bin for bytes")]
+    InvalidValue(String),
+    /// Too many bytes.
+    #[error("the answer's metadata is over the limit of {0} bytes")]
+    TooLarge(usize),
+    /// Too many entries.
+    #[error("the answer's metadata is over the limit of {0} entries")]
+    TooMany(usize),
+}
+
+/// Initial and trailing metadata that a guest has set on its answer so far.
+#[derive(Debug, Default)]
+pub struct AnswerMetadata {
+    /// Sent with the response headers.
+    pub initial: HeaderMap,
+    /// Sent with the trailers.
+    pub trailing: HeaderMap,
+    bytes: usize,
+}
+
+/// Which part of the answer an entry goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// With the response headers.
+    Initial,
+    /// With the trailers.
+    Trailing,
+}
+
+impl AnswerMetadata {
+    /// Adds an entry; duplicates are kept in order.
+    pub fn add(
+        &mut self,
+        part: Part,
+        key: &str,
+        value: &[u8],
+        limits: &MetadataLimits,
+    ) -> Result<(), MetadataError> {
+        let name = answer_key(key)?;
+        let value = answer_value(key, value)?;
+        if self.initial.len() + self.trailing.len() >= limits.max_entries {
+            return Err(MetadataError::TooMany(limits.max_entries));
+        }
+        let bytes = self.bytes + name.as_str().len() + value.len() + 32;
+        if bytes > limits.max_bytes {
+            return Err(MetadataError::TooLarge(limits.max_bytes));
+        }
+        self.bytes = bytes;
+        let map = match part {
+            Part::Initial => &mut self.initial,
+            Part::Trailing => &mut self.trailing,
+        };
+        map.append(name, value);
+        Ok(())
+    }
+
+    /// As HTTP/2 counts a header list.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+fn answer_key(key: &str) -> Result<HeaderName, MetadataError> {
+    let shown = || key.chars().take(64).collect::<String>();
+    if key.starts_with("grpc-") || key.starts_with(':') || TRANSPORT_HEADERS.contains(&key) {
+        return Err(MetadataError::Reserved(shown()));
+    }
+    let valid = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+    if key.is_empty() || !key.bytes().all(valid) {
+        return Err(MetadataError::InvalidKey(shown()));
+    }
+    HeaderName::from_bytes(key.as_bytes()).map_err(|_| MetadataError::InvalidKey(shown()))
+}
+
+fn answer_value(key: &str, value: &[u8]) -> Result<HeaderValue, MetadataError> {
+    let invalid = || MetadataError::InvalidValue(key.chars().take(64).collect());
+    if is_binary(key) {
+        // Unpadded, as the gRPC protocol asks of senders.
+        return HeaderValue::from_str(&STANDARD_NO_PAD.encode(value)).map_err(|_| invalid());
+    }
+    if !value.iter().all(|byte| (0x20..=0x7e).contains(byte)) {
+        return Err(invalid());
+    }
+    HeaderValue::from_bytes(value).map_err(|_| invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: MetadataLimits = MetadataLimits { max_bytes: 200, max_entries: 3 };
+
+    fn request(entries: &[(&str, &str)]) -> Result<RequestMetadata, Failure> {
+        let mut headers = HeaderMap::new();
+        for (key, value) in entries {
+            headers.append(
+                HeaderName::from_bytes(key.as_bytes()).expect("key"),
+                HeaderValue::from_str(value).expect("value"),
+            );
+        }
+        RequestMetadata::new(headers, 16)
+    }
+
+    #[test]
+    fn binary_values_are_decoded_padded_or_not_and_split_at_commas() {
+        let metadata = request(&[("a-bin", "aGk"), ("a-bin", "aGk=,eW8="), ("b-bin", "")]).expect("valid");
+        assert_eq!(metadata.get_all("a-bin"), [b"hi".to_vec(), b"hi".to_vec(), b"yo".to_vec()]);
+        assert_eq!(metadata.get_all("b-bin"), [Vec::<u8>::new()]);
+    }
+
+    #[test]
+    fn binary_values_that_are_not_base64_are_refused() {
+        let failure = request(&[("a-bin", "!!!")]).expect_err("not base64");
+        assert_eq!(failure, Failure::MalformedBinaryMetadata { key: "a-bin".into() });
+    }
+
+    #[test]
+    fn transport_headers_are_hidden() {
+        let metadata = request(&[
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+            ("grpc-timeout", "5S"),
+            ("user-agent", "x/1"),
+            ("user-id", "u1"),
+            ("user-id", "u2"),
+        ])
+        .expect("valid");
+        let entries = metadata.entries();
+        let entries: Vec<_> = entries.iter().map(|(key, value)| (key.as_str(), value.as_slice())).collect();
+        assert_eq!(entries, [("user-agent", &b"x/1"[..]), ("user-id", b"u1"), ("user-id", b"u2")]);
+        assert!(metadata.get_all("grpc-timeout").is_empty());
+    }
+
+    #[test]
+    fn the_number_of_entries_is_bounded() {
+        let mut headers = HeaderMap::new();
+        for _ in 0..17 {
+            headers.append("a", HeaderValue::from_static("b"));
+        }
+        assert_eq!(
+            RequestMetadata::new(headers, 16).expect_err("17 entries"),
+            Failure::TooMuchMetadata { limit: 16 }
+        );
+    }
+
+    #[test]
+    fn reserved_and_invalid_entries_are_refused() {
+        let mut answer = AnswerMetadata::default();
+        let mut add = |key: &str, value: &[u8]| answer.add(Part::Trailing, key, value, &LIMITS);
+        for key in ["grpc-status", ":path", "content-type", "te", "connection"] {
+            assert_eq!(add(key, b"x"), Err(MetadataError::Reserved(key.into())));
+        }
+        for key in ["", "Upper", "sp ace", "näh", "a\nb"] {
+            assert_eq!(add(key, b"x"), Err(MetadataError::InvalidKey(key.into())));
+        }
+        assert_eq!(add("k", b"line\nbreak"), Err(MetadataError::InvalidValue("k".into())));
+        assert_eq!(add("k", "é".as_bytes()), Err(MetadataError::InvalidValue("k".into())));
+        assert_eq!(add("k-bin", b"\x00\xff"), Ok(()));
+        assert_eq!(answer.trailing.get("k-bin").expect("set"), "AP8");
+    }
+
+    #[test]
+    fn answers_are_bounded_in_bytes_and_entries() {
+        let mut answer = AnswerMetadata::default();
+        let value = [b'x'; 150];
+        assert_eq!(answer.add(Part::Initial, "k", &value, &LIMITS), Ok(()));
+        assert_eq!(answer.add(Part::Initial, "k", &value, &LIMITS), Err(MetadataError::TooLarge(200)));
+        let mut answer = AnswerMetadata::default();
+        for _ in 0..3 {
+            assert_eq!(answer.add(Part::Initial, "k", b"", &LIMITS), Ok(()));
+        }
+        assert_eq!(answer.add(Part::Trailing, "k", b"", &LIMITS), Err(MetadataError::TooMany(3)));
+    }
+}

@@ -1,0 +1,6 @@
+//! What the operator sees.
+
+mod guest_text;
+pub mod logging;
+
+pub use guest_text::printable;

@@ -1,0 +1,262 @@
+//! Compiled components on disk, so that a known one loads in a millisecond instead of being compiled.
+//!
+//! Compiled code is native code: whoever can write an entry can run anything as the host. So the directory
+//! is private to the user, every entry is authenticated with a key that only this user can read, and an
+//! entry that fails any check is ignored with a warning and made again.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, Mac};
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Component;
+
+use super::artifact::Digest;
+
+const KEY_FILE: &str = "key";
+const EXTENSION: &str = "cwasm";
+const TAG: usize = 32;
+
+/// A directory of compiled components.
+pub struct CompiledCache {
+    dir: PathBuf,
+    key: [u8; 32],
+    max_bytes: u64,
+    /// Names the compiler, its settings and the processor: code made for others does not run here.
+    engine: String,
+}
+
+impl CompiledCache {
+    /// Opens or makes `dir`. Refuses a directory that others own or may write to.
+    pub fn open(dir: &Path, max_bytes: u64, engine: &wasmtime::Engine) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        check_private(dir, &fs::symlink_metadata(dir)?)?;
+        let key = read_or_make_key(&dir.join(KEY_FILE))?;
+        Ok(Self { dir: dir.to_owned(), key, max_bytes, engine: compatibility(engine) })
+    }
+
+    /// The compiled form of the component with this digest, if there is a trustworthy one.
+    pub fn load(&self, digest: Digest, engine: &wasmtime::Engine) -> Option<Component> {
+        let name = self.entry_name(digest);
+        match self.read_entry(&name) {
+            Ok(code) => deserialize(engine, &code)
+                .inspect_err(|error| tracing::warn!(entry = name, %error, "compiled component does not load"))
+                .ok(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(entry = name, %error, "compiled component ignored");
+                None
+            }
+        }
+    }
+
+    /// Keeps a compiled component. A failure costs only the next start its head start.
+    pub fn store(&self, digest: Digest, component: &Component) {
+        let name = self.entry_name(digest);
+        let stored = component
+            .serialize()
+            .map_err(io::Error::other)
+            .and_then(|code| self.write_entry(&name, &code))
+            .and_then(|()| self.evict(&name));
+        if let Err(error) = stored {
+            tracing::warn!(entry = name, %error, "compiled component not cached");
+        }
+    }
+
+    fn entry_name(&self, digest: Digest) -> String {
+        format!("{}-{}.{EXTENSION}", digest.hex(), self.engine)
+    }
+
+    /// The tag covers the name, so that one component's code cannot be passed off as another's.
+    fn tag(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
+        mac.update(name.as_bytes());
+        mac.update(&[0]);
+        mac.update(code);
+        mac
+    }
+
+    fn read_entry(&self, name: &str) -> io::Result<Vec<u8>> {
+        let path = self.dir.join(name);
+        let mut file = File::open(&path)?;
+        check_private(&path, &file.metadata()?)?;
+        let mut tag = [0; TAG];
+        file.read_exact(&mut tag)?;
+        let mut code = Vec::new();
+        file.read_to_end(&mut code)?;
+        self.tag(name, &code)
+            .verify_slice(&tag)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it was not made by this installation"))?;
+        Ok(code)
+    }
+
+    fn write_entry(&self, name: &str, code: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        file.write_all(&self.tag(name, code).finalize().into_bytes())?;
+        file.write_all(code)?;
+        file.persist(self.dir.join(name))?;
+        Ok(())
+    }
+
+    /// Drops the entries longest unused until the rest fit; never `keep`.
+    fn evict(&self, keep: &str) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if entry.path().extension().is_some_and(|extension| extension == EXTENSION) {
+                entries.push((metadata.modified()?, metadata.len(), entry.path()));
+            }
+        }
+        entries.sort();
+        let mut total: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, bytes, path) in entries {
+            if total <= self.max_bytes {
+                break;
+            }
+            if path.file_name().is_some_and(|name| name != keep) {
+                fs::remove_file(&path)?;
+                total -= bytes;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// # Errors
+/// When the owner is someone else or others may write, or read what must stay secret.
+fn check_private(path: &Path, metadata: &fs::Metadata) -> io::Result<()> {
+    let owner = rustix::process::geteuid().as_raw();
+    if metadata.uid() != owner || metadata.permissions().mode() & 0o077 != 0 || metadata.is_symlink() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{} must belong to this user and be closed to others", path.display()),
+        ));
+    }
+    Ok(())
+}
+
+fn read_or_make_key(path: &Path) -> io::Result<[u8; 32]> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            let key: [u8; 32] = rand::random();
+            file.write_all(&key)?;
+            Ok(key)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let mut file = File::open(path)?;
+            check_private(path, &file.metadata()?)?;
+            let mut key = [0; 32];
+            file.read_exact(&mut key).map_err(|error| {
+                io::Error::new(error.kind(), format!("{} is damaged: delete it", path.display()))
+            })?;
+            Ok(key)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn compatibility(engine: &wasmtime::Engine) -> String {
+    struct Collect(Sha256);
+    impl Hasher for Collect {
+        fn finish(&self) -> u64 {
+            0
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+    }
+    let mut collect = Collect(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut collect);
+    collect.0.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Only `load` calls this, with bytes that carried a valid tag.
+#[allow(unsafe_code)]
+fn deserialize(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `Component::deserialize` asks for bytes that `Component::serialize` made. These were tagged by
+    // `store` with a key that only this user can read, right after `serialize` made them, and the tag has
+    // been verified over exactly these bytes; version and processor are part of the entry's name.
+    unsafe { Component::deserialize(engine, code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn engine() -> wasmtime::Engine {
+        wasmtime::Engine::default()
+    }
+
+    fn entry_path(cache: &CompiledCache) -> PathBuf {
+        cache.dir.join(cache.entry_name(Digest::of(COMPONENT)))
+    }
+
+    fn filled(dir: &Path) -> (CompiledCache, wasmtime::Engine) {
+        let engine = engine();
+        let cache = CompiledCache::open(&dir.join("cache"), 1 << 20, &engine).expect("open");
+        let component = Component::new(&engine, COMPONENT).expect("compile");
+        cache.store(Digest::of(COMPONENT), &component);
+        (cache, engine)
+    }
+
+    #[test]
+    fn what_was_stored_loads_again() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (cache, engine) = filled(dir.path());
+        assert!(cache.load(Digest::of(COMPONENT), &engine).is_some());
+        assert!(cache.load(Digest::of(b"other"), &engine).is_none());
+        let again = CompiledCache::open(&dir.path().join("cache"), 1 << 20, &engine).expect("open");
+        assert!(again.load(Digest::of(COMPONENT), &engine).is_some());
+        assert_eq!(fs::metadata(&cache.dir).expect("dir").permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(entry_path(&cache)).expect("entry").permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn changed_foreign_and_open_entries_are_ignored() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (cache, engine) = filled(dir.path());
+        let path = entry_path(&cache);
+        let good = fs::read(&path).expect("read");
+        for position in [0, TAG, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[position] ^= 1;
+            fs::write(&path, bad).expect("write");
+            assert!(cache.load(Digest::of(COMPONENT), &engine).is_none(), "byte {position}");
+        }
+        fs::write(&path, &good[..10]).expect("write");
+        assert!(cache.load(Digest::of(COMPONENT), &engine).is_none(), "cut");
+        let (other, _) = filled(&dir.path().join("elsewhere"));
+        fs::copy(entry_path(&other), &path).expect("copy");
+        assert!(cache.load(Digest::of(COMPONENT), &engine).is_none(), "another installation's");
+        fs::write(&path, &good).expect("write");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).expect("chmod");
+        assert!(cache.load(Digest::of(COMPONENT), &engine).is_none(), "writable by others");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+        assert!(cache.load(Digest::of(COMPONENT), &engine).is_some(), "as it was");
+    }
+
+    #[test]
+    fn a_directory_open_to_others_is_refused() {
+        let dir = tempfile::tempdir().expect("dir");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        assert!(CompiledCache::open(dir.path(), 1, &engine()).is_err());
+    }
+
+    #[test]
+    fn the_cache_is_bounded() {
+        let dir = tempfile::tempdir().expect("dir");
+        let engine = engine();
+        let cache = CompiledCache::open(&dir.path().join("cache"), 1, &engine).expect("open");
+        let component = Component::new(&engine, COMPONENT).expect("compile");
+        cache.store(Digest::of(b"first"), &component);
+        cache.store(Digest::of(COMPONENT), &component);
+        assert!(cache.load(Digest::of(b"first"), &engine).is_none());
+        assert!(cache.load(Digest::of(COMPONENT), &engine).is_some());
+    }
+}

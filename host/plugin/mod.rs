@@ -1,0 +1,12 @@
+//! Plugins as wasm: from a file to a sandbox that can serve one call.
+
+pub mod artifact;
+pub mod bindings;
+pub mod cache;
+pub mod description;
+pub mod engine;
+pub mod instance;
+pub mod limits;
+pub mod pool;
+pub mod state;
+pub mod stdio;

@@ -1,0 +1,142 @@
+//! What the host holds for one sandbox, and what it holds for the call the sandbox is serving.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use super::limits::{Limiter, SandboxLimits};
+use super::stdio::{GuestOutput, LineBudget, LogLimits, SharedBudget, Stream};
+use crate::capability::Namespace;
+use crate::capability::limits::{Decision, Limits, Rate};
+use crate::capability::store::Transaction;
+use crate::deadline::Deadline;
+use crate::metadata::{AnswerMetadata, MetadataLimits, RequestMetadata};
+
+/// What all sandboxes of one generation share.
+pub struct PluginContext {
+    /// The operator's name for the plugin.
+    pub name: Namespace,
+    /// The operator's values, in the form plugins read them.
+    pub config: BTreeMap<String, String>,
+    /// The plugin's rate-limit buckets.
+    pub rate_limits: Arc<Limits>,
+    /// Memory and tables.
+    pub sandbox: SandboxLimits,
+    /// Log lines.
+    pub log: LogLimits,
+    /// Metadata of an answer.
+    pub metadata: MetadataLimits,
+}
+
+/// What stays the same over the attempts of one call.
+pub struct Call {
+    /// Random, unique.
+    pub id: String,
+    /// The one clock.
+    pub deadline: Deadline,
+    /// The request's.
+    pub metadata: RequestMetadata,
+    /// `ip:port`, or `unix:`.
+    pub peer: String,
+    /// Rate-limit decisions in the order in which they were taken: a later attempt that asks the same gets
+    /// the same, so that a conflict does not cost the caller twice.
+    pub decisions: Mutex<Vec<RememberedDecision>>,
+}
+
+/// A rate-limit decision of an earlier attempt.
+pub struct RememberedDecision {
+    /// What was asked.
+    pub bucket: String,
+    /// What was asked.
+    pub tokens: u32,
+    /// What was asked.
+    pub rate: Rate,
+    /// What was answered.
+    pub decision: Decision,
+}
+
+/// One run of a handler. It starts with empty metadata and an empty transaction.
+pub struct Attempt {
+    /// The call it belongs to.
+    pub call: Arc<Call>,
+    /// 1 for the first.
+    pub number: u32,
+    /// What the handler reads, writes and publishes.
+    pub transaction: Transaction,
+    /// What the handler has set on the answer.
+    pub answer: AnswerMetadata,
+    /// How many of [`Call::decisions`] this attempt has asked for.
+    pub decisions_asked: usize,
+}
+
+/// The data of a sandbox's wasmtime store.
+pub struct CallState {
+    wasi: WasiCtx,
+    resources: ResourceTable,
+    /// Memory and tables.
+    pub limiter: Limiter,
+    /// Log lines left.
+    pub budget: SharedBudget,
+    stdout: GuestOutput,
+    stderr: GuestOutput,
+    /// The generation's.
+    pub plugin: Arc<PluginContext>,
+    /// None while the plugin describes itself.
+    pub attempt: Option<Attempt>,
+}
+
+/// Handles a guest can hold at once. A std guest holds its three stdio streams.
+const MAX_RESOURCES: usize = 1024;
+
+impl CallState {
+    /// For a fresh sandbox. WASI is there and grants nothing: no arguments, environment, files or network.
+    pub fn new(plugin: Arc<PluginContext>, attempt: Option<Attempt>) -> Self {
+        let budget = Arc::new(Mutex::new(LineBudget::new(plugin.log)));
+        let stdout = GuestOutput::new(Stream::Stdout, budget.clone());
+        let stderr = GuestOutput::new(Stream::Stderr, budget.clone());
+        let wasi = WasiCtxBuilder::new()
+            .stdout(stdout.clone())
+            .stderr(stderr.clone())
+            .allow_tcp(false)
+            .allow_udp(false)
+            .build();
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(MAX_RESOURCES);
+        Self {
+            wasi,
+            resources,
+            limiter: Limiter::new(plugin.sandbox),
+            budget,
+            stdout,
+            stderr,
+            plugin,
+            attempt,
+        }
+    }
+
+    /// Makes a reused sandbox ready for its next call.
+    pub fn begin(&mut self, attempt: Attempt) {
+        self.budget.lock().refill();
+        self.attempt = Some(attempt);
+    }
+
+    /// Ends the call: logs what is left to log and hands back the attempt.
+    pub fn finish(&mut self) -> Option<Attempt> {
+        self.stdout.finish();
+        self.stderr.finish();
+        let dropped = self.budget.lock().dropped();
+        if dropped > 0 {
+            tracing::warn!(dropped, "the plugin logged more lines than max_guest_lines_per_call");
+        }
+        self.attempt.take()
+    }
+}
+
+impl WasiView for CallState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}

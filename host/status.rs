@@ -1,0 +1,411 @@
+//! The one table that turns a failure of the host's own into a gRPC status.
+//!
+//! A handler's own statuses pass through untouched; everything else that can end a call is a [`Failure`],
+//! and [`Failure::row`] says what the client hears, who is to blame and under which stable reason it is
+//! documented (`docs/errors/REASON.md`). Internal causes go to the log and never to the client.
+
+use std::borrow::Cow;
+
+use prost::Message as _;
+use tonic::Code;
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The `domain` of the `google.rpc.ErrorInfo` that every status made by the host carries.
+pub const ERROR_DOMAIN: &str = "mortise";
+
+/// Whose fault a failure is. Metrics, logs and canary judgements go by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Blame {
+    /// The caller sent something wrong or went away.
+    Client,
+    /// The plugin misbehaved.
+    Plugin,
+    /// The host could not serve the call.
+    Host,
+    /// The store could not read or commit.
+    Store,
+}
+
+impl Blame {
+    /// The name used in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Plugin => "plugin",
+            Self::Host => "host",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// Everything but a handler's own status that can end a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// `grpc-timeout` does not follow the grammar.
+    MalformedTimeout,
+    /// A `-bin` metadata value is not base64.
+    MalformedBinaryMetadata {
+        /// The key, as sent.
+        key: String,
+    },
+    /// More metadata entries than `max_metadata_entries`.
+    TooMuchMetadata {
+        /// The limit.
+        limit: usize,
+    },
+    /// No plugin serves this path.
+    UnknownMethod {
+        /// `:path`, bounded.
+        path: String,
+    },
+    /// The request message is over `max_request_bytes`.
+    RequestTooLarge {
+        /// The length the client announced.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The request has no message, or more than one.
+    NotUnary {
+        /// Whether there was none at all.
+        empty: bool,
+    },
+    /// The gRPC framing of the request is broken.
+    MalformedFraming {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// `grpc-encoding` names a compression the host does not have.
+    UnsupportedEncoding {
+        /// As sent, bounded.
+        encoding: String,
+    },
+    /// The deadline passed.
+    DeadlineExceeded,
+    /// The caller went away before its request was complete.
+    Cancelled,
+    /// More calls wait than `max_queued_calls`.
+    Overloaded,
+    /// The plugin trapped, panicked or could not be started.
+    PluginFailed {
+        /// For the operator's log.
+        cause: String,
+    },
+    /// The plugin was stopped by its memory limit.
+    PluginOutOfMemory {
+        /// The limit, in bytes.
+        limit: usize,
+        /// For the operator's log.
+        cause: String,
+    },
+    /// The answer is over `max_response_bytes`.
+    AnswerTooLarge {
+        /// The answer's size, in bytes.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A NO_SIDE_EFFECTS method staged writes or events, or another rule about answers was broken.
+    InvalidAnswer {
+        /// For the operator's log.
+        cause: String,
+    },
+    /// The transaction met a conflict in every attempt it was given.
+    Conflict {
+        /// How many attempts were made.
+        attempts: u32,
+    },
+    /// The store refused the commit, and nothing of it was kept.
+    StoreUnavailable {
+        /// For the operator's log.
+        cause: String,
+    },
+    /// The store failed with an error of its own, and nothing was kept.
+    StoreFailed {
+        /// For the operator's log.
+        cause: String,
+    },
+    /// The commit may or may not have become durable.
+    CommitUnknown {
+        /// For the operator's log.
+        cause: String,
+    },
+    /// A fault of the host itself.
+    Internal {
+        /// For the operator's log.
+        cause: String,
+    },
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The stable name, in the client's `ErrorInfo.reason`, the log and the page `docs/errors/REASON.md`.
+    pub reason: &'static str,
+    /// What the client gets.
+    pub code: Code,
+    /// Whose fault.
+    pub blame: Blame,
+    /// What the client reads.
+    pub message: Cow<'static, str>,
+}
+
+/// The reasons of all rows, for the pages and their test.
+pub const REASONS: &[&str] = &[
+    "MALFORMED_TIMEOUT",
+    "MALFORMED_BINARY_METADATA",
+    "TOO_MUCH_METADATA",
+    "UNKNOWN_METHOD",
+    "REQUEST_TOO_LARGE",
+    "NOT_UNARY",
+    "MALFORMED_FRAMING",
+    "UNSUPPORTED_ENCODING",
+    "DEADLINE_EXCEEDED",
+    "CANCELLED",
+    "OVERLOADED",
+    "PLUGIN_FAILED",
+    "PLUGIN_OUT_OF_MEMORY",
+    "ANSWER_TOO_LARGE",
+    "INVALID_ANSWER",
+    "CONFLICT",
+    "STORE_UNAVAILABLE",
+    "STORE_FAILED",
+    "COMMIT_UNKNOWN",
+    "INTERNAL",
+];
+
+impl Failure {
+    /// What the client hears, and who is to blame.
+    pub fn row(&self) -> Row {
+        use Blame::{Client, Host, Plugin, Store};
+        let row = |reason, code, blame, message: Cow<'static, str>| Row { reason, code, blame, message };
+        match self {
+            Self::MalformedTimeout => row(
+                "MALFORMED_TIMEOUT",
+                Code::InvalidArgument,
+                Client,
+                "Malformed grpc-timeout: expected 1 to 8 digits and one of H, M, S, m, u, n".into(),
+            ),
+            Self::MalformedBinaryMetadata { key } => row(
+                "MALFORMED_BINARY_METADATA",
+                Code::Internal,
+                Client,
+                format!("Metadata {key} is not base64").into(),
+            ),
+            Self::TooMuchMetadata { limit } => row(
+                "TOO_MUCH_METADATA",
+                Code::ResourceExhausted,
+                Client,
+                format!("More than {limit} metadata entries").into(),
+            ),
+            Self::UnknownMethod { path } => row(
+                "UNKNOWN_METHOD",
+                Code::Unimplemented,
+                Client,
+                format!("Method {path} is not served here").into(),
+            ),
+            Self::RequestTooLarge { size, limit } => row(
+                "REQUEST_TOO_LARGE",
+                Code::ResourceExhausted,
+                Client,
+                format!("Request message of {size} bytes is over the limit of {limit}").into(),
+            ),
+            Self::NotUnary { empty } => row(
+                "NOT_UNARY",
+                Code::Unimplemented,
+                Client,
+                if *empty {
+                    "A unary call carries one request message; this one has none".into()
+                } else {
+                    "A unary call carries one request message; this one has more".into()
+                },
+            ),
+            Self::MalformedFraming { what } => row(
+                "MALFORMED_FRAMING",
+                Code::Internal,
+                Client,
+                format!("Malformed gRPC framing: {what}").into(),
+            ),
+            Self::UnsupportedEncoding { encoding } => row(
+                "UNSUPPORTED_ENCODING",
+                Code::Unimplemented,
+                Client,
+                format!("Compression {encoding} is not supported; supported: identity").into(),
+            ),
+            Self::DeadlineExceeded => {
+                row("DEADLINE_EXCEEDED", Code::DeadlineExceeded, Client, "Deadline exceeded".into())
+            }
+            Self::Cancelled => row("CANCELLED", Code::Cancelled, Client, "The caller went away".into()),
+            Self::Overloaded => row(
+                "OVERLOADED",
+                Code::Unavailable,
+                Host,
+                "The server has more calls than it can take; try again".into(),
+            ),
+            Self::PluginFailed { .. } => {
+                row("PLUGIN_FAILED", Code::Unknown, Plugin, "The service failed to handle this call".into())
+            }
+            Self::PluginOutOfMemory { .. } => row(
+                "PLUGIN_OUT_OF_MEMORY",
+                Code::ResourceExhausted,
+                Plugin,
+                "The service ran out of memory on this call".into(),
+            ),
+            Self::AnswerTooLarge { size, limit } => row(
+                "ANSWER_TOO_LARGE",
+                Code::ResourceExhausted,
+                Plugin,
+                format!("Response message of {size} bytes is over the limit of {limit}").into(),
+            ),
+            Self::InvalidAnswer { .. } => {
+                row("INVALID_ANSWER", Code::Internal, Plugin, "The service gave an invalid answer".into())
+            }
+            Self::Conflict { .. } => row(
+                "CONFLICT",
+                Code::Aborted,
+                Store,
+                "The call kept meeting conflicting changes; try again".into(),
+            ),
+            Self::StoreUnavailable { .. } => row(
+                "STORE_UNAVAILABLE",
+                Code::Unavailable,
+                Store,
+                "The store is unavailable; nothing was changed".into(),
+            ),
+            Self::StoreFailed { .. } => {
+                row("STORE_FAILED", Code::Internal, Store, "The store failed; nothing was changed".into())
+            }
+            Self::CommitUnknown { .. } => row(
+                "COMMIT_UNKNOWN",
+                Code::Unknown,
+                Store,
+                "It is not known whether the change was kept".into(),
+            ),
+            Self::Internal { .. } => {
+                row("INTERNAL", Code::Internal, Host, "The server failed to handle this call".into())
+            }
+        }
+    }
+
+    /// What only the operator may read.
+    pub fn cause(&self) -> Option<&str> {
+        match self {
+            Self::PluginFailed { cause }
+            | Self::PluginOutOfMemory { cause, .. }
+            | Self::InvalidAnswer { cause }
+            | Self::StoreUnavailable { cause }
+            | Self::StoreFailed { cause }
+            | Self::CommitUnknown { cause }
+            | Self::Internal { cause } => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// The status as the client gets it, with its reason as `google.rpc.ErrorInfo`.
+    pub fn to_status(&self) -> tonic::Status {
+        let row = self.row();
+        let details = ErrorDetails::with_error_info(row.reason, ERROR_DOMAIN, [] as [(String, String); 0]);
+        tonic::Status::with_error_details(row.code, row.message, details)
+    }
+}
+
+/// A handler's own status.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GuestStatus {
+    /// Never OK.
+    pub code: Code,
+    /// As the handler wrote it.
+    pub message: String,
+    /// Messages of `google.rpc` and others.
+    pub details: Vec<prost_types::Any>,
+}
+
+impl GuestStatus {
+    /// The status as it is sent, in at most about `max_bytes` of trailers: stock clients refuse more than
+    /// 8 KiB of metadata and would lose the whole answer. What does not fit is left out, details first,
+    /// and the operator's log says so.
+    pub fn within(self, max_bytes: usize) -> tonic::Status {
+        let mut message = self.message;
+        // Percent-encoding makes up to three bytes of one.
+        if message.len() > max_bytes / 3 {
+            let end = message.floor_char_boundary(max_bytes / 3);
+            tracing::warn!(bytes = message.len(), "a status message was cut: it does not fit the metadata");
+            message.truncate(end);
+        }
+        if self.details.is_empty() {
+            return tonic::Status::new(self.code, message);
+        }
+        let status = tonic_types::Status { code: self.code as i32, message, details: self.details };
+        let details = status.encode_to_vec();
+        let message = status.message;
+        // Base64 makes four bytes of three.
+        if details.len() / 3 * 4 + encoded_bytes(&message) > max_bytes {
+            let bytes = details.len();
+            tracing::warn!(bytes, "status details were left out: they do not fit the metadata");
+            return tonic::Status::new(self.code, message);
+        }
+        tonic::Status::with_details(self.code, message, details.into())
+    }
+}
+
+/// Percent-encoded, as `grpc-message` is (gRPC over HTTP/2, "Status-Message").
+fn encoded_bytes(message: &str) -> usize {
+    message.bytes().map(|byte| if (0x20..=0x7e).contains(&byte) && byte != b'%' { 1 } else { 3 }).sum()
+}
+
+impl From<crate::deadline::Expired> for Failure {
+    fn from(_: crate::deadline::Expired) -> Self {
+        Self::DeadlineExceeded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_of_each() -> Vec<Failure> {
+        let cause = || "secret cause".to_owned();
+        vec![
+            Failure::MalformedTimeout,
+            Failure::MalformedBinaryMetadata { key: "k-bin".into() },
+            Failure::TooMuchMetadata { limit: 1 },
+            Failure::UnknownMethod { path: "/a/b".into() },
+            Failure::RequestTooLarge { size: 2, limit: 1 },
+            Failure::NotUnary { empty: true },
+            Failure::MalformedFraming { what: "x" },
+            Failure::UnsupportedEncoding { encoding: "br".into() },
+            Failure::DeadlineExceeded,
+            Failure::Cancelled,
+            Failure::Overloaded,
+            Failure::PluginFailed { cause: cause() },
+            Failure::PluginOutOfMemory { limit: 1, cause: cause() },
+            Failure::AnswerTooLarge { size: 2, limit: 1 },
+            Failure::InvalidAnswer { cause: cause() },
+            Failure::Conflict { attempts: 5 },
+            Failure::StoreUnavailable { cause: cause() },
+            Failure::StoreFailed { cause: cause() },
+            Failure::CommitUnknown { cause: cause() },
+            Failure::Internal { cause: cause() },
+        ]
+    }
+
+    #[test]
+    fn the_table_is_complete_and_every_row_has_a_page() {
+        let reasons: Vec<_> = one_of_each().iter().map(|failure| failure.row().reason).collect();
+        assert_eq!(reasons, REASONS);
+        for reason in REASONS {
+            let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/errors/{reason}.md"));
+            assert!(page.is_file(), "no page {}", page.display());
+        }
+    }
+
+    #[test]
+    fn causes_never_reach_the_client() {
+        for failure in one_of_each() {
+            let status = failure.to_status();
+            assert!(!status.message().contains("secret"), "{failure:?}");
+            assert!(!String::from_utf8_lossy(status.details()).contains("secret"), "{failure:?}");
+            assert_eq!(status.get_error_details().error_info().expect("info").reason, failure.row().reason);
+        }
+    }
+}
