@@ -74,13 +74,18 @@ impl OpenError {
     fn redb(path: &Path, error: redb::Error) -> Self {
         match error {
             redb::Error::DatabaseAlreadyOpen => Self::InUse(path.to_owned()),
-            redb::Error::Io(cause) if cause.kind() != ErrorKind::InvalidData => Self::io(path, cause),
+            redb::Error::Io(cause) if !speaks_of_damage(&cause) => Self::io(path, cause),
             other => Self::Corrupt {
                 path: path.to_owned(),
                 cause: other.to_string(),
             },
         }
     }
+}
+
+/// redb reports so a file that it did not write, or that was cut off.
+fn speaks_of_damage(cause: &io::Error) -> bool {
+    matches!(cause.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
 }
 
 const FILE: &str = "store.redb";
