@@ -6,27 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::admission::Admission;
-use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
-use crate::capability::limits::Limits;
 use crate::capability::store::{Bounds, Options as StoreOptions, Store};
-use crate::config::{Config, Isolation};
+use crate::config::Config;
 use crate::deadline::DeadlinePolicy;
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{Loader, PluginSettings, Registry};
-use crate::metadata::MetadataLimits;
-use crate::plugin::cache::CompiledCache;
-use crate::plugin::engine::{Engine, EngineOptions};
-use crate::plugin::stdio::LogLimits;
 use crate::router::Router;
 use crate::server::{Health, Listener, ServerOptions, serve};
-
-/// Sandboxes besides those of calls: plugins that describe themselves while they load.
-const LOADING_SANDBOXES: usize = 8;
 
 /// A host that is ready to serve: everything is open, nothing is loaded yet.
 pub struct App {
@@ -59,20 +50,14 @@ impl App {
         let relay = Relay::start(&store, sinks(config)?, RelayOptions::default())
             .await
             .context("cannot deliver events")?;
-        let engine = Engine::new(&engine_options(config)).map_err(|error| {
-            anyhow::anyhow!(
-                "cannot reserve {} sandboxes: {error:#}; lower server.max_concurrent_calls",
-                server.max_concurrent_calls
-            )
-        })?;
         let dispatcher = Arc::new(Dispatcher {
             router: Router::default(),
             admission: Admission::new(server.max_concurrent_calls, server.max_queued_calls),
             store: store.clone(),
             limits: call_limits(config),
         });
-        let loader = loader(config, engine)?;
-        let registry = Registry::new(loader, dispatcher.clone(), plugin_settings(config)?);
+        let loader = Loader::for_serving(config)?;
+        let registry = Registry::new(loader, dispatcher.clone(), PluginSettings::all(config)?);
         Ok(Self {
             registry: Arc::new(registry),
             dispatcher,
@@ -148,19 +133,22 @@ impl App {
 }
 
 fn store_options(config: &Config) -> StoreOptions {
-    let store = &config.store;
+    let (store, events) = (&config.store, &config.events);
     StoreOptions {
         cache_bytes: store.cache_bytes,
         max_queued_commits: store.commit_queue,
+        max_queued_bytes: store.commit_queue_bytes,
+        max_log_bytes: store.conflict_log_bytes,
+        max_outbox_entries: events.max_undelivered,
+        max_outbox_bytes: events.max_undelivered_bytes,
         bounds: Bounds {
             max_key_bytes: store.max_key_bytes,
             max_value_bytes: store.max_value_bytes,
             max_operations: store.max_transaction_operations,
             max_staged_bytes: store.max_transaction_bytes,
             max_page_entries: store.max_scan_entries,
-            ..Bounds::default()
+            max_page_bytes: store.max_scan_bytes,
         },
-        ..StoreOptions::default()
     }
 }
 
@@ -174,23 +162,6 @@ fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
     Ok(sinks)
 }
 
-/// Pools of `isolation = "reuse"` keep sandboxes beyond those that calls use.
-fn idle_sandboxes(config: &Config) -> usize {
-    let reuses = config.plugins.values().any(|plugin| plugin.isolation == Isolation::Reuse);
-    if reuses { config.server.max_concurrent_calls } else { 0 }
-}
-
-fn engine_options(config: &Config) -> EngineOptions {
-    let plugins = || config.plugins.values();
-    let sandboxes = config.server.max_concurrent_calls + idle_sandboxes(config) + LOADING_SANDBOXES;
-    EngineOptions {
-        max_sandboxes: u32::try_from(sandboxes).unwrap_or(u32::MAX),
-        max_memory_bytes: plugins().map(|plugin| plugin.max_memory_bytes).max().unwrap_or(64 << 20),
-        max_table_elements: plugins().map(|plugin| plugin.max_table_elements).max().unwrap_or(20_000),
-        max_stack_bytes: config.engine.max_stack_bytes,
-    }
-}
-
 fn call_limits(config: &Config) -> CallLimits {
     let server = &config.server;
     CallLimits {
@@ -201,34 +172,6 @@ fn call_limits(config: &Config) -> CallLimits {
         max_response_metadata_bytes: server.max_response_metadata_bytes,
         max_attempts: config.store.max_attempts,
     }
-}
-
-fn loader(config: &Config, engine: Engine) -> anyhow::Result<Loader> {
-    let cache = config
-        .cache_dir()
-        .map(|dir| {
-            CompiledCache::open(&dir, config.cache.max_bytes, engine.wasm())
-                .with_context(|| format!("cannot use the cache folder {}", dir.display()))
-        })
-        .transpose()?;
-    let log = LogLimits {
-        line_bytes: config.log.max_guest_line_bytes,
-        lines_per_call: u32::try_from(config.log.max_guest_lines_per_call).unwrap_or(u32::MAX),
-    };
-    let metadata = MetadataLimits {
-        max_bytes: config.server.max_response_metadata_bytes,
-        max_entries: config.server.max_metadata_entries,
-    };
-    let rate_limits = Arc::new(Limits::new(Limits::DEFAULT_MAX_BUCKETS));
-    Ok(Loader::new(engine, cache, rate_limits, log, metadata, idle_sandboxes(config)))
-}
-
-fn plugin_settings(config: &Config) -> anyhow::Result<Vec<PluginSettings>> {
-    let settings = config.plugins.iter().map(|(name, plugin)| {
-        let permits = plugin.max_concurrent_calls.map(|calls| Arc::new(Semaphore::new(calls)));
-        Ok(PluginSettings { name: Namespace::new(name.as_str())?, config: plugin.clone(), permits })
-    });
-    settings.collect()
 }
 
 fn server_options(config: &Config) -> ServerOptions {

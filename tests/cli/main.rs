@@ -4,6 +4,7 @@ mod call;
 mod check;
 mod echo;
 mod general;
+mod new;
 
 use std::ffi::OsStr;
 use std::path::Path;

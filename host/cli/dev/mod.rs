@@ -13,7 +13,7 @@ use self::project::{Build, Project};
 use self::sample::sample_json;
 use crate::app::App;
 use crate::config::{Config, Overrides};
-use crate::generations::Registry;
+use crate::generations::{Generation, Registry};
 use crate::observe::logging;
 use crate::plugin::description::find_method;
 use crate::shutdown;
@@ -51,45 +51,51 @@ pub(super) fn run(args: DevArgs) -> anyhow::Result<()> {
     // Building needs a runtime before there is a configuration to size it by.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        tokio::select! {
-            ended = develop(&args, &project) => ended,
-            interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
-        }
+        // Until there is something to drain, Ctrl-C ends the process at once.
+        project.add_target().await?;
+        let first = first_build(&project).await?;
+        develop(&args, &project, first).await
     })
 }
 
-/// Builds until the crate compiles, then serves it and swaps every later build in.
-async fn develop(args: &DevArgs, project: &Project) -> anyhow::Result<()> {
-    project.add_target().await?;
-    let first = loop {
-        match project.build().await? {
-            Some(build) => break build,
-            None => {
-                eprintln!("mortise: waiting for a change");
-                project.watch(&BTreeSet::new())?.settled().await;
-            }
+/// Builds until the crate compiles.
+async fn first_build(project: &Project) -> anyhow::Result<Build> {
+    loop {
+        // Watched from before the build, so that a change during it is not missed.
+        let watch = project.watch(&BTreeSet::new())?;
+        if let Some(build) = project.build().await? {
+            return Ok(build);
         }
-    };
+        eprintln!("mortise: waiting for a change");
+        watch.settled().await;
+    }
+}
+
+/// Serves the first build and swaps every later one in.
+async fn develop(args: &DevArgs, project: &Project, first: Build) -> anyhow::Result<()> {
     let config = configuration(args, project, &first)?;
     logging::init(&config.log)?;
     let app = App::start(&config).await?;
     app.load_plugins().await?;
     let address = app.local_addr()?;
     let registry = app.registry.clone();
-    announce(&registry, address);
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    announce(project, &registry, address);
+    let rebuilding = async {
+        let failed = rebuild_on_change(project, &registry, first.sources).await;
+        if let Err(error) = &failed {
+            eprintln!("mortise: no further changes are picked up: {error:#}");
+        }
+        std::future::pending::<()>().await
+    };
     let serving = app.run(async {
-        if shutdown::requested().await.is_err() {
-            // Without signals there is still the end of the rebuilding below.
-            let _ = stopped.await;
+        if let Err(error) = shutdown::requested().await {
+            tracing::error!(%error, "cannot listen to signals");
+            std::future::pending().await
         }
     });
     tokio::select! {
         ended = serving => ended,
-        failed = rebuild_on_change(project, &registry, first.sources) => {
-            drop(stop);
-            failed
-        }
+        () = rebuilding => Ok(()),
     }
 }
 
@@ -134,8 +140,8 @@ fn configuration(args: &DevArgs, project: &Project, build: &Build) -> anyhow::Re
     Ok(Config::load(file.is_file().then_some(file.as_path()), &overrides)?)
 }
 
-fn announce(registry: &Registry, address: SocketAddr) {
-    for live in registry.live_generations() {
+fn announce(project: &Project, registry: &Registry, address: SocketAddr) {
+    for live in &registry.live_generations() {
         eprintln!(
             "mortise: ready: {} {} serves {} on {address}",
             live.name,
@@ -143,13 +149,21 @@ fn announce(registry: &Registry, address: SocketAddr) {
             live.description.services().join(", ")
         );
         if let Some(method) = live.description.methods.first() {
-            let request = find_method(&live.description.descriptors, &method.path)
-                .map(|method| sample_json(&method.input(), 0))
-                .unwrap_or_default();
-            eprintln!(
-                "try:\n  mortise call {} --addr {address} -d '{request}'",
-                method.path.trim_start_matches('/')
-            );
+            let path = method.path.trim_start_matches('/');
+            let request = example(project, live, path);
+            eprintln!("try:\n  mortise call {path} --addr {address} -d {request}");
         }
     }
+}
+
+/// `examples/METHOD.json` of the crate, if there is one, else a request made up from the descriptors.
+fn example(project: &Project, live: &Generation, path: &str) -> String {
+    let method = path.rsplit('/').next().unwrap_or(path);
+    let file = project.dir.join("examples").join(method).with_extension("json");
+    if file.is_file() {
+        let here = std::env::current_dir().unwrap_or_default();
+        return format!("@{}", file.strip_prefix(here).unwrap_or(&file).display());
+    }
+    let method = find_method(&live.description.descriptors, &format!("/{path}"));
+    format!("'{}'", method.map(|method| sample_json(&method.input(), 0)).unwrap_or_default())
 }

@@ -99,12 +99,14 @@ impl Project {
             .args(["build", "--target", TARGET, "--message-format=json-render-diagnostics"])
             .current_dir(&self.dir)
             .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stdout(Stdio::piped())
             .kill_on_drop(true)
-            .output()
-            .await
+            .spawn()
             .context("cannot run cargo")
-            .hint("install Rust with rustup")?;
+            .hint("install Rust with rustup")?
+            .wait_with_output()
+            .await
+            .context("cannot wait for cargo")?;
         if !output.status.success() {
             return Ok(None);
         }
