@@ -35,13 +35,16 @@ struct Cli {
     command: Command,
 }
 
+/// The most of any one text of a server or a plugin that is shown.
+const MAX_TEXT_BYTES: usize = 64 << 10;
+
 const AFTER_HELP: &str = "\
 Examples:
   mortise new greeter                          start a plugin in ./greeter
   mortise dev greeter                          build it, serve it, swap it on every save
   mortise serve --plugin greeter=greeter.wasm  serve a built plugin
   mortise serve --config mortise.toml          serve what a configuration file names
-  mortise call greeter.v1.Greeter/Hello -d '{\"name\": \"you\"}'
+  mortise call greeter.v1.Greeter/SayHello -d '{\"name\": \"Ada\"}'
 
 Exit codes:
   0        success
@@ -92,15 +95,7 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// `text` with control characters escaped, so that what a server or a plugin says cannot steer the terminal.
+/// What a server or a plugin says, made fit for a terminal.
 fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            safe.extend(c.escape_default())
-        } else {
-            safe.push(c)
-        }
-    }
-    safe
+    crate::observe::printable(text, MAX_TEXT_BYTES)
 }

@@ -241,7 +241,8 @@ section! {
         /// How lines look: `human` is for reading, `json` for collecting, `auto` is `human` on a terminal
         /// and `json` elsewhere.
         "format" => format: LogFormat = choice(LogFormat::Auto);
-        /// Which lines are written: a level, or levels by target.
+        /// Which lines are written: a level, or levels by target. The environment variable `MORTISE_LOG` wins
+        /// over this key.
         "filter" => filter: String = log_filter("info");
         /// The longest line a plugin may log. What exceeds it is cut, and the line says so.
         "max_guest_line_bytes" => max_guest_line_bytes: usize = bytes(4 * KIB, 64, MIB);

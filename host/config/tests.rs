@@ -360,6 +360,23 @@ fn files_that_are_no_configuration_are_refused() {
 }
 
 #[test]
+fn a_file_cut_off_anywhere_is_judged_and_never_panics() {
+    let whole = format!(
+        "# é\n[server]\nlisten = \"[::1]:1\"\ndrain_delay_ms = 1_0\n{PLUGIN}grants = []\n\
+         [plugins.order.config]\n\"a b\" = [1, {{ c = 'é' }}]\nd = \"\"\"\nx\"\"\"\n"
+    );
+    let folder = folder(&whole);
+    let path = folder.path().join("mortise.toml");
+    assert!(Config::load(Some(&path), &Overrides::default()).is_ok());
+    for end in 0..whole.len() {
+        std::fs::write(&path, &whole.as_bytes()[..end]).expect("it can be written");
+        if let Err(errors) = Config::load(Some(&path), &Overrides::default()) {
+            assert!(errors.len() > 0 && !errors.to_string().is_empty());
+        }
+    }
+}
+
+#[test]
 fn plugin_names_are_safe_everywhere() {
     for good in ["a", "order", "order-2", &"a".repeat(63)] {
         assert!(good.parse::<PluginName>().is_ok(), "{good}");

@@ -27,6 +27,22 @@ fn an_answer_is_json_on_standard_output() {
 }
 
 #[test]
+fn an_answer_cannot_steer_the_terminal() {
+    let outcome = call(
+        Offers::V1,
+        &[
+            "echo.v1.EchoService/Echo",
+            "-d",
+            "{\"text\": \"\\u009b2J\\u202e\\u001b[1m é\"}",
+        ],
+    );
+    assert_eq!(
+        outcome.exits(0).stdout,
+        "{\n  \"text\": \"\\u009b2J\\u202e\\u001b[1m é\"\n}\n"
+    );
+}
+
+#[test]
 fn verbose_shows_metadata_and_status() {
     let outcome = call(Offers::V1, &["/echo.v1.EchoService/Echo", "--verbose"]).exits(0);
     assert_eq!(outcome.stdout, "{}\n");

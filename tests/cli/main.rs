@@ -5,6 +5,7 @@ mod check;
 mod echo;
 mod explain;
 mod general;
+mod new;
 
 use std::ffi::OsStr;
 use std::path::Path;
