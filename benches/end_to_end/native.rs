@@ -40,8 +40,7 @@ pub(crate) fn serve() {
         println!("{}", listener.local_addr().expect("an address"));
         let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
         tonic::transport::Server::builder()
-            .add_service(pb::bench_server::BenchServer::new(Bench))
-            .serve_with_incoming(incoming)
+            .serve_with_incoming(pb::bench_server::BenchServer::new(Bench), incoming)
             .await
             .expect("serving");
     });
