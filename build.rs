@@ -1,1 +1,87 @@
-fn main() {}
+//! Prepares what the sources include.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    embed_sdk()?;
+    generate_test_clients()
+}
+
+/// Writes `order.v1.rs`, `faults.v1.rs` and `bench.v1.rs`: what tests and benches call the plugins with.
+fn generate_test_clients() -> Result<(), Box<dyn Error>> {
+    const FOLDERS: [&str; 3] = ["proto", "plugins/faults/proto", "plugins/bench/proto"];
+    const PROTOS: [&str; 3] = ["order/v1/order.proto", "faults/v1/faults.proto", "bench/v1/bench.proto"];
+    for folder in FOLDERS {
+        println!("cargo:rerun-if-changed={folder}");
+    }
+    let descriptors = protox::compile(PROTOS, FOLDERS)?;
+    Ok(tonic_prost_build::configure().compile_fds(descriptors)?)
+}
+
+/// Writes `sdk.rs`: the guest SDK's sources as a list of paths and texts, for `mortise new` to hand out. Its
+/// tests stay here.
+fn embed_sdk() -> Result<(), Box<dyn Error>> {
+    const CRATES: [&str; 3] = ["guest-sdk", "guest-sdk/macros", "guest-sdk/codegen"];
+    println!("cargo:rerun-if-changed=guest-sdk");
+    println!("cargo:rerun-if-changed=Cargo.toml");
+
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
+    let mut files = Vec::new();
+    for package in CRATES {
+        let folder = root.join(package);
+        for entry in ["Cargo.toml", "README.md", "build.rs", "src", "wit"] {
+            collect(&folder.join(entry), &mut files)?;
+        }
+    }
+    files.sort();
+
+    let manifest = format!(
+        "members = {CRATES:?}\nresolver = \"3\"\n\n{}",
+        shared_manifest(&root)?
+    );
+    let mut code = format!(
+        "&[\n    (\"Cargo.toml\", {:?}),\n",
+        format!("[workspace]\n{manifest}")
+    );
+    for file in files {
+        let name = file
+            .strip_prefix(&root)?
+            .to_str()
+            .ok_or("a file of the SDK is not named in UTF-8")?;
+        writeln!(code, "    ({name:?}, include_str!({file:?})),")?;
+    }
+    code.push(']');
+    fs::write(Path::new(&std::env::var("OUT_DIR")?).join("sdk.rs"), code)?;
+    Ok(())
+}
+
+/// Adds `path`, or the files below it, if it exists.
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
+    if path.is_file() {
+        files.push(path.to_owned());
+    } else if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            collect(&entry?.path(), files)?;
+        }
+    }
+    Ok(())
+}
+
+/// The parts of the root manifest that the SDK's manifests inherit from.
+fn shared_manifest(root: &Path) -> Result<String, Box<dyn Error>> {
+    let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
+    let mut shared = String::new();
+    let mut inherited = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inherited = line.starts_with("[workspace.");
+        }
+        if inherited {
+            writeln!(shared, "{line}")?;
+        }
+    }
+    Ok(shared)
+}

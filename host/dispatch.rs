@@ -170,8 +170,8 @@ fn log_failure(failure: &Failure, deadline: &Deadline) {
     if row.blame == Blame::Client {
         tracing::debug!(reason, ?code, blame, ms, "call failed: {}", row.message);
     } else {
-        let cause = failure.cause().unwrap_or_default();
-        tracing::error!(reason, ?code, blame, ms, "call failed: {}: {cause}", row.message);
+        let cause = failure.cause().map(tracing::field::display);
+        tracing::error!(reason, ?code, blame, ms, cause, "call failed: {}", row.message);
     }
 }
 

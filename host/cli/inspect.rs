@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{print, printable};
+use crate::config::{Config, Plugin};
+use crate::generations::{Loader, PluginSettings};
+use crate::plugin::artifact::Artifact;
+use crate::plugin::description::{self, Description};
 
 /// Prints what a plugin's component is.
 ///
@@ -82,6 +86,27 @@ pub struct ConfigKey {
     pub default: Option<String>,
 }
 
+impl From<&description::Grant> for Grant {
+    fn from(grant: &description::Grant) -> Self {
+        Self {
+            capability: grant.capability.clone(),
+            target: grant.target.clone(),
+            reason: grant.reason.clone(),
+        }
+    }
+}
+
+impl From<&description::ConfigKey> for ConfigKey {
+    fn from(key: &description::ConfigKey) -> Self {
+        Self {
+            name: key.name.clone(),
+            kind: key.kind.name().to_owned(),
+            doc: key.doc.clone(),
+            default: key.default.clone(),
+        }
+    }
+}
+
 pub(super) fn run(args: InspectArgs) -> anyhow::Result<()> {
     let inspection = analyse(&args.file)?;
     if args.json {
@@ -91,11 +116,42 @@ pub(super) fn run(args: InspectArgs) -> anyhow::Result<()> {
     }
 }
 
+/// Runs the component's `describe` in a sandbox, as `mortise serve` would.
 fn analyse(file: &Path) -> anyhow::Result<Inspection> {
-    anyhow::bail!("this build cannot inspect {}", file.display())
+    let mut config = Config::default();
+    config.plugins.insert("inspected".parse()?, Plugin::new(file));
+    let plugin = PluginSettings::all(&config)?.remove(0);
+    let artifact = Artifact::read(file, plugin.config.max_component_bytes)?;
+    let loader = Loader::for_inspection(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let description = runtime.block_on(loader.inspect(artifact.clone(), &plugin))?;
+    Ok(Inspection::new(&artifact, &description))
 }
 
 impl Inspection {
+    fn new(artifact: &Artifact, description: &Description) -> Self {
+        let services = description.services().into_iter().map(|service| Service {
+            name: service.to_owned(),
+            methods: description
+                .methods
+                .iter()
+                .filter(|method| method.service == service)
+                .filter_map(|method| Some(method.path.rsplit_once('/')?.1.to_owned()))
+                .collect(),
+        });
+        Self {
+            name: description.name.clone(),
+            version: description.version.clone(),
+            contract: artifact.contract.clone(),
+            services: services.collect(),
+            imports: artifact.imports.clone(),
+            grants: description.grants.iter().map(Grant::from).collect(),
+            config: description.config.iter().map(ConfigKey::from).collect(),
+            size_bytes: artifact.bytes.len() as u64,
+            digest: artifact.digest.to_string(),
+        }
+    }
+
     /// For reading: one aligned column of labels. Text from the plugin is made printable.
     fn to_text(&self) -> String {
         let mut page = String::new();

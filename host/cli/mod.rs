@@ -14,6 +14,7 @@ mod completions;
 mod config_args;
 mod dev;
 mod exit;
+mod explain;
 mod inspect;
 mod new;
 pub mod reference;
@@ -34,17 +35,20 @@ struct Cli {
     command: Command,
 }
 
+/// The most of any one text of a server or a plugin that is shown.
+const MAX_TEXT_BYTES: usize = 64 << 10;
+
 const AFTER_HELP: &str = "\
 Examples:
   mortise new greeter                          start a plugin in ./greeter
   mortise dev greeter                          build it, serve it, swap it on every save
   mortise serve --plugin greeter=greeter.wasm  serve a built plugin
   mortise serve --config mortise.toml          serve what a configuration file names
-  mortise call greeter.v1.Greeter/Hello -d '{\"name\": \"you\"}'
+  mortise call greeter.v1.Greeter/SayHello -d '{\"name\": \"Ada\"}'
 
 Exit codes:
   0        success
-  1        a runtime error: a port in use, a file that cannot be read, a server that cannot be reached
+  1        a runtime error, such as a port in use or a server that cannot be reached
   2        a wrong command line
   3        a wrong configuration
   65 - 80  `mortise call` was answered with a gRPC status other than OK: 64 + the status's number";
@@ -57,6 +61,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Call(call::CallArgs),
     Check(check::CheckArgs),
+    Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -70,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Call(args) => call::run(args),
         Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Completions(args) => completions::run(args),
     };
     match result {
@@ -89,15 +95,7 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// `text` with control characters escaped, so that what a server or a plugin says cannot steer the terminal.
+/// What a server or a plugin says, made fit for a terminal.
 fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            safe.extend(c.escape_default())
-        } else {
-            safe.push(c)
-        }
-    }
-    safe
+    crate::observe::printable(text, MAX_TEXT_BYTES)
 }

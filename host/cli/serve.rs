@@ -1,6 +1,13 @@
 //! `mortise serve`: hosts plugins until told to stop.
 
+use anyhow::Context as _;
+
 use super::ConfigArgs;
+use crate::app::App;
+use crate::config::Config;
+use crate::generations::watch;
+use crate::observe::logging;
+use crate::shutdown;
 
 /// Serves plugins.
 ///
@@ -21,7 +28,29 @@ pub struct ServeArgs {
     pub config: ConfigArgs,
 }
 
+/// The worker threads of `server.worker_threads`.
+pub(super) fn runtime(config: &Config) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = config.server.worker_threads {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().thread_name("mortise-worker").build().context("cannot start worker threads")
+}
+
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
-    args.config.load()?;
-    anyhow::bail!("this build cannot serve")
+    let config = args.config.load()?;
+    logging::init(&config.log)?;
+    runtime(&config)?.block_on(serve(&config))
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let app = App::start(config).await?;
+    // Watched from before they are read, so that a change while they load is not missed.
+    let reloading = watch::reload_on_change(app.registry.clone());
+    app.load_plugins().await?;
+    tokio::spawn(reloading.context("cannot watch the plugin files")?);
+    // From here on a signal drains, so before anybody is told that the host serves.
+    let shutdown = shutdown::requested().context("cannot listen to signals")?;
+    tracing::info!(address = %app.local_addr()?, "listening");
+    app.run(shutdown).await
 }

@@ -14,7 +14,7 @@ use toml::de::DeTable;
 use super::reader::{Reader, join};
 use super::setting::{
     Choices, Description, FreeTable, GIB, Grants, KIB, MIB, Setting, TIB, address, bytes, choice, count,
-    count_u32, log_filter, long_bytes, millis, optional, path_to, seconds, toggle,
+    count_u32, log_filter, long_bytes, long_count, millis, optional, path_to, seconds, toggle,
 };
 use super::value::ConfigValue;
 
@@ -50,6 +50,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Server::SECTION,
     Store::SECTION,
     Events::SECTION,
+    RateLimits::SECTION,
     Log::SECTION,
     Cache::SECTION,
     Engine::SECTION,
@@ -115,7 +116,7 @@ macro_rules! top_level {
     )+ };
 }
 
-top_level!(Server Store Events Log Cache Engine);
+top_level!(Server Store Events RateLimits Log Cache Engine);
 
 section! {
     /// How the host listens, and the bounds on what clients may ask of it.
@@ -139,7 +140,8 @@ section! {
         /// The largest request header list, counted as HTTP/2 counts it: names, values and 32 bytes for
         /// each entry. It is announced to clients.
         "max_metadata_bytes" => max_metadata_bytes: usize = bytes(16 * KIB, KIB, MIB);
-        /// The most entries of request metadata.
+        /// The most entries of request metadata, and of the initial and the trailing metadata that a plugin
+        /// may answer with.
         "max_metadata_entries" => max_metadata_entries: usize = count(128, 16, 4096);
         /// The largest initial and the largest trailing metadata that a plugin may answer with, each
         /// counted as HTTP/2 counts it. Stock clients refuse more than 8 KiB.
@@ -153,7 +155,7 @@ section! {
         /// this many sandboxes are reserved at start-up. More than about 10,000 exceed what Linux lets a
         /// process map by default.
         "max_concurrent_calls" => max_concurrent_calls: usize = count(1000, 1, 10_000);
-        /// The most calls waiting for a sandbox. Further ones are answered RESOURCE_EXHAUSTED at once.
+        /// The most calls waiting for a sandbox. Further ones are answered UNAVAILABLE at once.
         "max_queued_calls" => max_queued_calls: usize = count(1000, 0, 100_000);
         /// How long a connection may be idle before the host sends an HTTP/2 ping; 0 sends none.
         "keepalive_interval_s" => keepalive_interval: Duration = seconds(30, 0, 86_400);
@@ -177,40 +179,59 @@ section! {
 }
 
 section! {
-    /// The bounds of the transactional key-value store that plugins keep their state in.
+    /// The transactional key-value store that plugins keep their state in.
     Store at "store" {
         /// Memory for the store's page cache.
         "cache_bytes" => cache_bytes: usize = bytes(64 * MIB, MIB, TIB);
-        /// The longest key, after the plugin's namespace.
-        "max_key_bytes" => max_key_bytes: usize = bytes(4 * KIB, 64, 64 * KIB);
-        /// The largest value.
+        /// The longest key, without the plugin's namespace. A plugin that exceeds this or another bound on
+        /// one call is told which, and decides how its call ends.
+        "max_key_bytes" => max_key_bytes: usize = bytes(KIB, 64, 32 * KIB);
+        /// The longest value, and the longest payload of an event.
         "max_value_bytes" => max_value_bytes: usize = bytes(MIB, KIB, GIB);
         /// The most entries in one page of a scan. A plugin that asks for more gets a page of this size
         /// and a cursor.
         "max_scan_entries" => max_scan_entries: usize = count(1000, 1, 100_000);
-        /// The most bytes of keys and values that one call may write.
-        "max_transaction_bytes" => max_transaction_bytes: usize = bytes(16 * MIB, KIB, GIB);
-        /// The most store operations in one call, reads included; a scan counts each entry.
+        /// Bytes of keys and values after which a page of a scan ends.
+        "max_scan_bytes" => max_scan_bytes: usize = bytes(4 * MIB, KIB, GIB);
+        /// The most bytes of keys, values and events that one call may write.
+        "max_transaction_bytes" => max_transaction_bytes: usize = bytes(8 * MIB, KIB, 2 * GIB);
+        /// The most keys read and written, scans and events in one call.
         "max_transaction_operations" => max_transaction_operations: usize = count(10_000, 1, 10_000_000);
         /// How often a handler is run when its transaction meets conflicts, the first time included. Then
         /// the call is answered ABORTED.
         "max_attempts" => max_attempts: u32 = count_u32(5, 1, 100);
-        /// The most transactions waiting to be committed. Further calls wait, within their deadline.
-        "commit_queue" => commit_queue: usize = count(4096, 1, 1_000_000);
+        /// The most transactions that wait to be committed. While so many do, further ones are answered
+        /// UNAVAILABLE, with nothing changed.
+        "commit_queue" => commit_queue: usize = count(1024, 1, 1_000_000);
+        /// The most bytes of transactions that wait to be committed, with the same effect.
+        "commit_queue_bytes" => commit_queue_bytes: usize = bytes(64 * MIB, MIB, TIB);
+        /// Memory for the keys written since the oldest call in progress began, which find conflicts. When
+        /// it is not enough, the calls that have run for longest are run again.
+        "conflict_log_bytes" => conflict_log_bytes: usize = bytes(16 * MIB, 64 * KIB, TIB);
     }
 }
 
 section! {
-    /// Events that plugins publish, and where the host delivers them.
+    /// Events that plugins publish, and where the host delivers them. Each goes to the log as well.
     Events at "events" {
-        /// Whether events are appended to `file`. Otherwise they go to the log alone.
+        /// Whether events are appended to `file`.
         "journal" => journal: bool = toggle(true);
-        /// The file that delivered events are appended to, one JSON object on each line.
+        /// The file that events are appended to, one JSON object on each line.
         "file" => file: Option<PathBuf> = optional("`events.jsonl` in `server.data`", path_to("file", "-"));
-        /// The largest payload of one event.
-        "max_payload_bytes" => max_payload_bytes: usize = bytes(256 * KIB, 0, 64 * MIB);
-        /// The most events that one call may publish.
-        "max_per_call" => max_per_call: usize = count(100, 0, 100_000);
+        /// The most events that wait for delivery. While so many do, calls that publish are answered
+        /// UNAVAILABLE, with nothing changed.
+        "max_undelivered" => max_undelivered: u64 = long_count(100_000, 1, 1_000_000_000);
+        /// The most bytes of events that wait for delivery, with the same effect.
+        "max_undelivered_bytes" => max_undelivered_bytes: u64 = long_bytes(GIB, MIB, 16 * TIB);
+    }
+}
+
+section! {
+    /// Rate limits that plugins apply to their callers.
+    RateLimits at "rate_limits" {
+        /// How many buckets (one for each caller, say) a plugin has room for. Those used least recently
+        /// make way; a bucket that did is full when it is used again.
+        "max_buckets" => max_buckets: usize = count(100_000, 16, 100_000_000);
     }
 }
 
@@ -220,7 +241,8 @@ section! {
         /// How lines look: `human` is for reading, `json` for collecting, `auto` is `human` on a terminal
         /// and `json` elsewhere.
         "format" => format: LogFormat = choice(LogFormat::Auto);
-        /// Which lines are written: a level, or levels by target.
+        /// Which lines are written: a level, or levels by target. The environment variable `MORTISE_LOG` wins
+        /// over this key.
         "filter" => filter: String = log_filter("info");
         /// The longest line a plugin may log. What exceeds it is cut, and the line says so.
         "max_guest_line_bytes" => max_guest_line_bytes: usize = bytes(4 * KIB, 64, MIB);
@@ -234,10 +256,10 @@ section! {
     Cache at "cache" {
         /// Whether compiled plugins are kept.
         "enabled" => enabled: bool = toggle(true);
-        /// The folder they are kept in. It holds native code, so it is made private to its owner, and
-        /// entries that this installation did not write are ignored.
+        /// The folder they are kept in. It holds native code, so it is made private to its owner, one that
+        /// others may write to is refused, and entries that this installation did not write are ignored.
         "dir" => dir: Option<PathBuf> = optional("`cache` in `server.data`", path_to("folder", "-"));
-        /// The most that is kept. The entries unused for longest are deleted first.
+        /// The most that is kept. The oldest entries are deleted first.
         "max_bytes" => max_bytes: u64 = long_bytes(GIB, MIB, 16 * TIB);
     }
 }
@@ -245,8 +267,8 @@ section! {
 section! {
     /// The WebAssembly engine, shared by all plugins.
     Engine at "engine" {
-        /// The most stack a plugin's WebAssembly code may use. Exceeding it fails the call and ends its
-        /// sandbox.
+        /// The most stack a plugin's WebAssembly code may use. A plugin that exceeds it has failed the call:
+        /// UNKNOWN.
         "max_stack_bytes" => max_stack_bytes: usize = bytes(512 * KIB, 64 * KIB, 16 * MIB);
     }
 }
@@ -267,12 +289,13 @@ section! {
         "max_reuse_calls" => max_reuse_calls: u32 = count_u32(1000, 1, 1_000_000_000);
         /// With `isolation = "reuse"`: how old a sandbox may become before it is retired.
         "max_reuse_age_ms" => max_reuse_age: Duration = millis(60_000, 1, 86_400_000);
-        /// The most linear memory a sandbox may have. A plugin that asks for more gets none, which most
-        /// languages answer by ending the call.
+        /// The most linear memory a sandbox may have. A plugin that needs more has failed the call:
+        /// RESOURCE_EXHAUSTED.
         "max_memory_bytes" => max_memory_bytes: usize = bytes(64 * MIB, 64 * KIB, 4 * GIB);
         /// The most elements in a table of the plugin's, such as that of its indirect functions.
         "max_table_elements" => max_table_elements: usize = count(20_000, 1, 10_000_000);
-        /// The most calls of this plugin in sandboxes at once.
+        /// The most calls of this plugin in sandboxes at once. Further ones wait among
+        /// `server.max_queued_calls`.
         "max_concurrent_calls" => max_concurrent_calls: Option<usize> =
             optional("`server.max_concurrent_calls` alone decides", count(1, 1, 10_000));
         /// The largest component that is loaded at all, so that compiling it stays affordable.

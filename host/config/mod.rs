@@ -19,7 +19,7 @@ mod setting;
 mod value;
 
 pub use error::{ConfigError, ConfigErrors, Location};
-pub use keys::{Cache, Engine, Events, Isolation, Log, LogFormat, Plugin, Server, Store};
+pub use keys::{Cache, Engine, Events, Isolation, Log, LogFormat, Plugin, RateLimits, Server, Store};
 pub use name::{InvalidPluginName, PluginName};
 pub use value::{ConfigValue, ValueKind};
 
@@ -35,6 +35,8 @@ pub struct Config {
     pub store: Store,
     /// `[events]`
     pub events: Events,
+    /// `[rate_limits]`
+    pub rate_limits: RateLimits,
     /// `[log]`
     pub log: Log,
     /// `[cache]`
@@ -133,6 +135,7 @@ impl Config {
             server: Server::read(reader, root),
             store: Store::read(reader, root),
             events: Events::read(reader, root),
+            rate_limits: RateLimits::read(reader, root),
             log: Log::read(reader, root),
             cache: Cache::read(reader, root),
             engine: Engine::read(reader, root),
@@ -239,3 +242,6 @@ fn read_plugins<'s>(reader: &mut Reader<'s>, root: &DeTable<'s>) -> BTreeMap<Plu
     }
     plugins
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,10 +13,10 @@ const INTRODUCTION: &str = include_str!("reference.md");
 pub fn markdown() -> String {
     let mut page = INTRODUCTION.to_owned();
     for section in SECTIONS {
-        let _ = write!(page, "\n## `[{}]`\n\n{}\n", section.path, paragraph(section.doc));
+        let _ = write!(page, "\n## `[{}]`\n\n{}\n", section.path, wrapped(section.doc));
         for key in (section.keys)() {
             let description = key.description;
-            let _ = write!(page, "\n### `{}`\n\n{}\n\n", key.name, paragraph(key.doc));
+            let _ = write!(page, "\n### `{}`\n\n{}\n\n", key.name, wrapped(key.doc));
             let _ = writeln!(page, "- Type: {}", description.kind);
             if !description.allowed.is_empty() {
                 let _ = writeln!(page, "- Allowed: {}", description.allowed);
@@ -71,4 +71,14 @@ fn table_schema(section: &Section) -> Value {
 /// A doc comment as one line.
 fn paragraph(doc: &str) -> String {
     doc.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A doc comment as it stands in the source, without its indentation.
+fn wrapped(doc: &str) -> String {
+    doc.lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join("\n")
+        .trim_end()
+        .to_owned()
 }

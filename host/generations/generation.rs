@@ -93,13 +93,31 @@ impl Generation {
     }
 }
 
-/// The trap and the guest's stack, function by function.
+/// Why the guest stopped, and its stack function by function, the innermost first. A frame that repeats, as
+/// in an endless recursion, is counted rather than repeated.
 fn cause(error: &wasmtime::Error) -> String {
-    let text = format!("{error:?}");
-    let lines: Vec<_> = text.lines().map(|line| printable(line, 512)).collect();
-    let mut text = lines.join("\n");
+    let mut text = printable(&error.root_cause().to_string(), MAX_CAUSE_BYTES);
+    let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return text };
+    let mut frames = backtrace.frames().iter().map(frame_name).peekable();
+    while let Some(frame) = frames.next() {
+        let mut repeats = 1;
+        while frames.next_if_eq(&frame).is_some() {
+            repeats += 1;
+        }
+        text.push_str("\n    at ");
+        text.push_str(&frame);
+        if repeats > 1 {
+            text.push_str(&format!(" ({repeats} times)"));
+        }
+    }
     text.truncate(text.floor_char_boundary(MAX_CAUSE_BYTES));
     text
+}
+
+fn frame_name(frame: &wasmtime::FrameInfo) -> String {
+    // The alternate form leaves out the hash.
+    let name = frame.func_name().map(|name| printable(&format!("{:#}", rustc_demangle::demangle(name)), 256));
+    name.unwrap_or_else(|| format!("function {}", frame.func_index()))
 }
 
 impl Drop for Generation {

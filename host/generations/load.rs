@@ -82,6 +82,13 @@ pub enum LoadError {
     },
 }
 
+/// A component that has run once and said what it is.
+struct Prepared {
+    program: Program,
+    context: Arc<PluginContext>,
+    description: Description,
+}
+
 /// Everything that loading needs and generations share.
 pub struct Loader {
     /// Runs all plugins.
@@ -127,18 +134,11 @@ impl Loader {
     pub async fn load(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Generation, LoadError> {
         let file = artifact.path.display().to_string();
         let gate = |error| LoadError::Gate { file: file.clone(), error };
-        gate::check_imports(&artifact).map_err(gate)?;
-        let started = Instant::now();
         let digest = artifact.digest;
-        let (component, cached) = self.compile(artifact).await?;
-        let program = Program::link(&self.engine, &component)
-            .map_err(|error| LoadError::Link { file: file.clone(), reason: short(&error) })?;
-        let context = Arc::new(self.context(plugin));
-        let description = self.describe(&program, &context, &file).await?;
+        let Prepared { program, context, description } = self.prepare(artifact, plugin).await?;
         gate::check_grants(&description, &plugin.config.grants).map_err(gate)?;
         gate::check_config(&description, &plugin.config.config).map_err(gate)?;
         let number = self.loaded.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::debug!(plugin = %plugin.name, cached, ms = started.elapsed().as_millis() as u64, "loaded");
         Ok(Generation {
             name: plugin.name.clone(),
             number,
@@ -157,6 +157,28 @@ impl Loader {
             }),
             program: Some(program),
         })
+    }
+
+    /// What an artifact says of itself, whatever the operator allows.
+    pub async fn inspect(
+        &self,
+        artifact: Artifact,
+        plugin: &PluginSettings,
+    ) -> Result<Description, LoadError> {
+        Ok(self.prepare(artifact, plugin).await?.description)
+    }
+
+    async fn prepare(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Prepared, LoadError> {
+        let file = artifact.path.display().to_string();
+        gate::check_imports(&artifact).map_err(|error| LoadError::Gate { file: file.clone(), error })?;
+        let started = Instant::now();
+        let (component, cached) = self.compile(artifact).await?;
+        let program = Program::link(&self.engine, &component)
+            .map_err(|error| LoadError::Link { file: file.clone(), reason: short(&error) })?;
+        let context = Arc::new(self.context(plugin));
+        let description = self.describe(&program, &context, &file).await?;
+        tracing::debug!(plugin = %plugin.name, cached, ms = started.elapsed().as_millis() as u64, "loaded");
+        Ok(Prepared { program, context, description })
     }
 
     /// From the cache, or compiled on a background thread and cached. Says which.

@@ -4,6 +4,7 @@ mod gate;
 mod generation;
 mod load;
 mod registry;
+mod settings;
 pub mod watch;
 
 pub use generation::{Finished, Generation};

@@ -51,6 +51,11 @@ impl Registry {
         &self.plugins
     }
 
+    /// The generations that are live now.
+    pub fn live_generations(&self) -> Vec<Arc<Generation>> {
+        self.dispatcher.router.table().generations().to_vec()
+    }
+
     /// The services that are served, and every change of them.
     pub fn services(&self) -> watch::Receiver<Vec<String>> {
         self.services.subscribe()

@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_millis(60);
 
 /// Notices changes below some folders. Any number of changes between two looks are one.
 pub struct FolderWatch {
-    _watcher: notify::RecommendedWatcher,
+    watcher: notify::RecommendedWatcher,
     changed: Arc<Notify>,
 }
 
@@ -50,7 +50,15 @@ impl FolderWatch {
         for folder in folders {
             watcher.watch(&folder, mode)?;
         }
-        Ok(Self { _watcher: watcher, changed })
+        Ok(Self { watcher, changed })
+    }
+
+    /// Watches one more folder.
+    ///
+    /// # Errors
+    /// If the system cannot watch it.
+    pub fn add(&mut self, folder: &Path, mode: RecursiveMode) -> notify::Result<()> {
+        self.watcher.watch(folder, mode)
     }
 
     /// Waits for a change and then until there was none for a moment.
@@ -68,7 +76,10 @@ pub fn reload_on_change(registry: Arc<Registry>) -> notify::Result<impl Future<O
     let files: Vec<PathBuf> = registry.plugins().iter().map(|plugin| plugin.config.file.clone()).collect();
     let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(file)).collect();
     let names: BTreeSet<_> = files.iter().filter_map(|file| file.file_name().map(ToOwned::to_owned)).collect();
-    let concerns = move |path: &Path| path.file_name().is_some_and(|name| names.contains(name));
+    // Kubernetes replaces mounted files by renaming a folder `..data` that they are links into.
+    let concerns = move |path: &Path| {
+        path.file_name().is_some_and(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
+    };
     let watch = FolderWatch::new(folders, RecursiveMode::NonRecursive, concerns)?;
     Ok(async move {
         loop {

@@ -21,7 +21,7 @@ pub fn printable(text: &str, max_bytes: usize) -> String {
 }
 
 /// Neither a control character nor one that reorders or hides the text around it.
-fn is_plain(character: char) -> bool {
+pub fn is_plain(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

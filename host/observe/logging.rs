@@ -15,10 +15,10 @@ pub const FILTER_VARIABLE: &str = "MORTISE_LOG";
 /// If `MORTISE_LOG` is not a filter, or logging was set up before.
 pub fn init(log: &Log) -> anyhow::Result<()> {
     let filter = match std::env::var(FILTER_VARIABLE) {
-        Ok(filter) => EnvFilter::try_new(&filter).map_err(|error| {
+        Ok(filter) => parse_filter(&filter).map_err(|error| {
             anyhow::anyhow!("{FILTER_VARIABLE}={filter:?} is not a log filter: {error}; try `info`")
         })?,
-        Err(_) => EnvFilter::try_new(&log.filter)?,
+        Err(_) => parse_filter(&log.filter)?,
     };
     let human = match log.format {
         LogFormat::Human => true,
@@ -32,4 +32,12 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
         subscriber.json().with_span_list(false).try_init()
     };
     result.map_err(|error| anyhow::anyhow!("cannot set up logging: {error}"))
+}
+
+/// A level alone is Mortise's: its libraries log for their own developers, and only their warnings matter.
+fn parse_filter(filter: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    match filter.parse::<tracing::level_filters::LevelFilter>() {
+        Ok(level) => EnvFilter::try_new(format!("warn,mortise={level}")),
+        Err(_) => EnvFilter::try_new(filter),
+    }
 }

@@ -3,4 +3,4 @@
 mod guest_text;
 pub mod logging;
 
-pub use guest_text::printable;
+pub use guest_text::{is_plain, printable};

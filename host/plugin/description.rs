@@ -73,7 +73,17 @@ pub enum ConfigKind {
 }
 
 impl ConfigKind {
-    /// As shown to operators.
+    /// The name in the contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+        }
+    }
+
+    /// As it stands in a sentence.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",

@@ -66,8 +66,8 @@ fn config(options: &EngineOptions) -> Config {
     config.max_wasm_stack(options.max_stack_bytes);
     config.async_stack_size(options.max_stack_bytes + HOST_FUNCTION_STACK);
     config.memory_reservation(MEMORY_RESERVATION);
-    // Stack frames carry function names, which the name section has; file and line need DWARF.
-    config.wasm_backtrace(true);
+    // Frames carry the function names of the name section; file and line would need DWARF.
+    config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
     config
 }

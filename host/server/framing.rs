@@ -183,8 +183,9 @@ impl Body for UnaryBody {
         self.trailers.is_none() && self.data.iter().all(Bytes::is_empty)
     }
 
+    /// Unknown: of an exact size hyper would make a `content-length`, which gRPC answers do not carry.
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.iter().map(|data| data.len() as u64).sum())
+        SizeHint::default()
     }
 }
 

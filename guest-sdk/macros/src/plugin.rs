@@ -5,7 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, Ident, ImplItem, Item, ItemImpl, LitStr, Path, Signature, Token, Type};
+use syn::{Error, Expr, FnArg, Ident, ImplItem, Item, ItemImpl, LitStr, Path, Signature, Token, Type};
 
 const PLACE: &str = "#[plugin] belongs on the implementation of a service: \
                      `#[mortise_guest::plugin] impl pb::YourService for YourType { … }`";
@@ -142,7 +142,8 @@ fn mistake(handler: &Signature) -> Option<Error> {
 struct Options {
     config: Option<Path>,
     name: Option<LitStr>,
-    version: Option<LitStr>,
+    /// Any constant text, because a version often comes from the build's environment.
+    version: Option<Expr>,
     with: Vec<Path>,
 }
 

@@ -2,9 +2,18 @@
 
 use std::str::FromStr;
 
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use tonic::metadata::{
     AsciiMetadataKey, AsciiMetadataValue, BinaryMetadataKey, BinaryMetadataValue, MetadataMap,
 };
+
+/// With or without padding, as in gRPC itself.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// One entry of request metadata.
 #[derive(Debug, Clone)]
@@ -44,10 +53,9 @@ impl FromStr for Header {
             return Ok(Header::Ascii(name, value));
         }
         let name = key.parse().map_err(|_| invalid_key())?;
-        let value = BinaryMetadataValue::try_from(value.as_bytes())
-            .ok()
-            .filter(|value| value.to_bytes().is_ok())
-            .ok_or("the value of a key that ends in -bin is given in base64")?;
-        Ok(Header::Binary(name, value))
+        let value = BASE64
+            .decode(value)
+            .map_err(|_| "the value of a key that ends in -bin is given in base64")?;
+        Ok(Header::Binary(name, BinaryMetadataValue::from_bytes(&value)))
     }
 }

@@ -156,7 +156,7 @@ fn encode(data: &str, message: MessageDescriptor) -> anyhow::Result<Vec<u8>> {
     let mut json = serde_json::Deserializer::from_str(data);
     DynamicMessage::deserialize(message, &mut json)
         .and_then(|request| json.end().map(|()| request.encode_to_vec()))
-        .map_err(|error| UsageError(format!("the request is not a {name}: {error}")))
+        .map_err(|error| UsageError(format!("the request does not fit {name}: {error}")))
         .hint(format!("{name} has {fields}"))
 }
 

@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+use tonic_reflection::pb::v1::{ErrorResponse, ServerReflectionRequest, ServerReflectionResponse};
 
 use super::method::MethodName;
 use crate::cli::{Hint, WithHint, printable};
@@ -86,6 +86,14 @@ impl Reflection {
         for path in paths {
             match self.ask_at(path, question.clone()).await {
                 Err(status) if status.code() == Code::Unimplemented => continue,
+                // Some servers answer so instead of with a message that says it.
+                Err(status) if status.code() == Code::NotFound => {
+                    self.path = Some(path);
+                    return Ok(MessageResponse::ErrorResponse(ErrorResponse {
+                        error_code: status.code() as i32,
+                        error_message: status.message().to_owned(),
+                    }));
+                }
                 answer => {
                     let answer = answer.map_err(explain)?;
                     self.path = Some(path);

@@ -8,6 +8,7 @@ use tonic::metadata::{BinaryMetadataValue, KeyAndValueRef, MetadataMap};
 use tonic::{Code, Status};
 
 use crate::cli::printable;
+use crate::observe::is_plain;
 
 /// The answer was a status other than OK. Displayed over several lines, without an end of line.
 #[derive(Debug)]
@@ -89,12 +90,23 @@ fn details(status: &Status) -> Vec<prost_types::Any> {
         .unwrap_or_default()
 }
 
-/// `message` as protobuf's JSON mapping has it, over several lines.
+/// `message` as protobuf's JSON mapping has it, over several lines. Characters that could steer a terminal are
+/// escaped; they stand in strings, so it is the same JSON.
 pub(super) fn json(message: &DynamicMessage) -> anyhow::Result<String> {
     let mut text = Vec::new();
     let mut serializer = serde_json::Serializer::pretty(&mut text);
     message.serialize_with_options(&mut serializer, &super::JSON)?;
-    Ok(String::from_utf8(text)?)
+    let mut safe = String::with_capacity(text.len());
+    for character in String::from_utf8(text)?.chars() {
+        if character == '\n' || is_plain(character) {
+            safe.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        }
+    }
+    Ok(safe)
 }
 
 /// One entry on each line under a title, or nothing if there is none. Binary values stay in base64.
@@ -105,8 +117,8 @@ pub(super) fn metadata(title: &str, metadata: &MetadataMap) -> String {
             KeyAndValueRef::Ascii(key, value) => (key.as_str(), value.as_encoded_bytes()),
             KeyAndValueRef::Binary(key, value) => (key.as_str(), value.as_encoded_bytes()),
         };
-        // Shown decoded, as details; and the transport's own.
-        if ["grpc-status-details-bin", "content-type", "date"].contains(&key) {
+        // The transport's own, and what is shown as status, message and details.
+        if key.starts_with("grpc-") || ["content-type", "date"].contains(&key) {
             continue;
         }
         if text.is_empty() {

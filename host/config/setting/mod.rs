@@ -11,7 +11,9 @@ mod plugin;
 mod text;
 
 pub(super) use choice::{Choices, choice, toggle};
-pub(super) use number::{GIB, KIB, MIB, TIB, bytes, count, count_u32, long_bytes, millis, seconds};
+pub(super) use number::{
+    GIB, KIB, MIB, TIB, bytes, count, count_u32, long_bytes, long_count, millis, seconds,
+};
 pub(super) use plugin::{FreeTable, Grants};
 pub(super) use text::{address, log_filter, path_to};
 
@@ -101,11 +103,21 @@ impl<S: Setting> Setting for Optional<S> {
     }
 }
 
-/// The candidate that `text` was probably meant to be.
+/// The candidate that `text` was probably meant to be: one that looks like it, or that it is a part of.
 pub(super) fn closest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(text, candidate), candidate))
+        .map(|candidate| {
+            let part = text.len() > 3 && candidate.contains(text);
+            (
+                if part {
+                    0.9
+                } else {
+                    strsim::jaro_winkler(text, candidate)
+                },
+                candidate,
+            )
+        })
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)

@@ -59,6 +59,17 @@ pub(in crate::config) const fn count(default: u64, min: u64, max: u64) -> Intege
     }
 }
 
+/// A number of things that are not held in memory.
+pub(in crate::config) const fn long_count(default: u64, min: u64, max: u64) -> Integer<u64> {
+    Integer {
+        unit: "",
+        default,
+        min,
+        max,
+        convert: |number| number,
+    }
+}
+
 /// A number that a protocol holds in 32 bits.
 pub(in crate::config) const fn count_u32(default: u32, min: u32, max: u32) -> Integer<u32> {
     Integer {

@@ -145,7 +145,7 @@ impl call::Host for CallState {
         self.attempt.as_ref().map(|attempt| attempt.call.peer.clone()).unwrap_or_default()
     }
 
-    fn principal(&mut self) -> Option<call::Principal> {
+    fn principal(&mut self) -> Option<call::Identity> {
         None
     }
 
@@ -249,7 +249,7 @@ impl limits::Host for CallState {
         let decision = match remembered {
             Some(decision) => decision,
             None => {
-                let decision = rate_limits.take(&namespace, &bucket, tokens, rate)?;
+                let decision = rate_limits.take(&namespace, &bucket, tokens, rate, std::time::Instant::now())?;
                 // A handler that asks differently this time is answered afresh from here on.
                 decisions.truncate(asked);
                 decisions.push(RememberedDecision { bucket, tokens, rate, decision });

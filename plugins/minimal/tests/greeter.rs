@@ -2,6 +2,7 @@
 
 use minimal::Greeter;
 use minimal::pb::{self, Greeter as _};
+
 use mortise_guest::details::BadRequest;
 use mortise_guest::testing::{Failure, Host, Request};
 use mortise_guest::{Code, Status};

@@ -1,0 +1,186 @@
+//! A whole host, put together from its configuration.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use crate::admission::Admission;
+use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
+use crate::capability::store::{Bounds, Options as StoreOptions, Store};
+use crate::config::Config;
+use crate::deadline::DeadlinePolicy;
+use crate::dispatch::{CallLimits, Dispatcher};
+use crate::generations::{Loader, PluginSettings, Registry};
+use crate::router::Router;
+use crate::server::{Health, Listener, ServerOptions, serve};
+
+/// A host that is ready to serve: everything is open, nothing is loaded yet.
+pub struct App {
+    /// Loads plugins.
+    pub registry: Arc<Registry>,
+    dispatcher: Arc<Dispatcher>,
+    store: Store,
+    relay: Relay,
+    listener: Listener,
+    options: ServerOptions,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+}
+
+impl App {
+    /// Opens the data folder, the store and the listening socket.
+    ///
+    /// # Errors
+    /// The first thing that cannot be had, with what to do about it.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let server = &config.server;
+        // First what others may hold: the port and the data folder.
+        let listener = Listener::bind(server.listen, server.max_connections)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&server.data)
+            .with_context(|| format!("cannot make the data folder {}", server.data.display()))?;
+        let store = Store::open(&server.data.join("store"), store_options(config))?;
+        let relay = Relay::start(&store, sinks(config)?, RelayOptions::default())
+            .await
+            .context("cannot deliver events")?;
+        let dispatcher = Arc::new(Dispatcher {
+            router: Router::default(),
+            admission: Admission::new(server.max_concurrent_calls, server.max_queued_calls),
+            store: store.clone(),
+            limits: call_limits(config),
+        });
+        let loader = Loader::for_serving(config)?;
+        let registry = Registry::new(loader, dispatcher.clone(), PluginSettings::all(config)?);
+        Ok(Self {
+            registry: Arc::new(registry),
+            dispatcher,
+            store,
+            relay,
+            listener,
+            options: server_options(config),
+            drain_delay: server.drain_delay,
+            drain_timeout: server.drain_timeout,
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// If the system does not know.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Loads every plugin.
+    ///
+    /// # Errors
+    /// All plugins that cannot be served.
+    pub async fn load_plugins(&self) -> anyhow::Result<()> {
+        let mut refused = Vec::new();
+        for plugin in self.registry.plugins() {
+            if let Err(error) = self.registry.load(plugin).await {
+                refused.push(format!("plugin {}: {error}", plugin.name));
+            }
+        }
+        anyhow::ensure!(refused.is_empty(), "{}", refused.join("\n"));
+        Ok(())
+    }
+
+    /// Serves until `shutdown` completes, then drains: health turns NOT_SERVING, after the drain delay
+    /// connections get GOAWAY, calls in flight get up to the drain timeout, and the store is closed.
+    ///
+    /// # Errors
+    /// If the server cannot run.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let reporter = HealthReporter::new();
+        let health = HealthService::from_health_reporter(reporter.clone());
+        let (unhealthy, not_serving) = watch::channel(false);
+        let health_follows = tokio::spawn(Health::new(reporter, self.registry.services()).follow(not_serving));
+        let (drain, draining) = watch::channel(false);
+        let mut server =
+            std::pin::pin!(serve(self.listener, &self.options, self.dispatcher, health, draining));
+        tokio::select! {
+            ended = &mut server => ended?,
+            () = shutdown => {
+                unhealthy.send_replace(true);
+                // Sent means said: health has turned before the delay begins.
+                let _ = health_follows.await;
+                // New calls are still served while load balancers take notice.
+                let delay = tokio::time::sleep(self.drain_delay);
+                tokio::select! {
+                    ended = &mut server => ended?,
+                    () = delay => {}
+                }
+                drain.send_replace(true);
+                match tokio::time::timeout(self.drain_timeout, server).await {
+                    Ok(ended) => ended?,
+                    Err(_) => tracing::warn!("drain_timeout_ms passed: calls in flight are cut off"),
+                }
+            }
+        }
+        self.relay.stop().await;
+        self.store.close();
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn store_options(config: &Config) -> StoreOptions {
+    let (store, events) = (&config.store, &config.events);
+    StoreOptions {
+        cache_bytes: store.cache_bytes,
+        max_queued_commits: store.commit_queue,
+        max_queued_bytes: store.commit_queue_bytes,
+        max_log_bytes: store.conflict_log_bytes,
+        max_outbox_entries: events.max_undelivered,
+        max_outbox_bytes: events.max_undelivered_bytes,
+        bounds: Bounds {
+            max_key_bytes: store.max_key_bytes,
+            max_value_bytes: store.max_value_bytes,
+            max_operations: store.max_transaction_operations,
+            max_staged_bytes: store.max_transaction_bytes,
+            max_page_entries: store.max_scan_entries,
+            max_page_bytes: store.max_scan_bytes,
+        },
+    }
+}
+
+fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EventLog)];
+    if let Some(file) = config.events_file() {
+        let journal = JsonLines::open(&file)
+            .with_context(|| format!("cannot open the events file {}", file.display()))?;
+        sinks.push(Box::new(journal));
+    }
+    Ok(sinks)
+}
+
+fn call_limits(config: &Config) -> CallLimits {
+    let server = &config.server;
+    CallLimits {
+        deadlines: DeadlinePolicy { default: server.default_deadline, maximum: server.max_deadline },
+        max_request_bytes: server.max_request_bytes,
+        max_response_bytes: server.max_response_bytes,
+        max_metadata_entries: server.max_metadata_entries,
+        max_response_metadata_bytes: server.max_response_metadata_bytes,
+        max_attempts: config.store.max_attempts,
+    }
+}
+
+fn server_options(config: &Config) -> ServerOptions {
+    let server = &config.server;
+    ServerOptions {
+        max_metadata_bytes: u32::try_from(server.max_metadata_bytes).unwrap_or(u32::MAX),
+        max_streams_per_connection: server.max_streams_per_connection,
+        keepalive_interval: (!server.keepalive_interval.is_zero()).then_some(server.keepalive_interval),
+        keepalive_timeout: server.keepalive_timeout,
+        reflection: server.reflection,
+    }
+}

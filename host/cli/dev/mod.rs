@@ -1,0 +1,166 @@
+//! `mortise dev`: builds a plugin's crate, serves it, and swaps it on every save.
+
+mod project;
+mod sample;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use self::project::{Build, Project};
+use self::sample::sample_json;
+use crate::app::App;
+use crate::config::{Config, Overrides};
+use crate::generations::{Generation, Registry};
+use crate::observe::logging;
+use crate::plugin::description::find_method;
+use crate::shutdown;
+
+/// Builds a plugin, serves it, and rebuilds and swaps it on every save.
+///
+/// The crate is built for wasm32-wasip2, which rustup installs if it is missing. A version that does not
+/// compile is shown as the compiler shows it, while the last good one goes on serving. The plugin is served
+/// under its package's name, with the configuration of `mortise.toml` in the crate's folder if there is one.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  mortise dev                     the crate in the current folder
+  mortise dev plugins/order --listen 127.0.0.1:8080")]
+pub struct DevArgs {
+    /// The plugin's crate.
+    #[arg(value_name = "CRATE_DIR", default_value = ".")]
+    pub crate_dir: PathBuf,
+
+    /// The address to listen on.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50051")]
+    pub listen: SocketAddr,
+
+    /// The folder for everything the host keeps. By default it lies in the crate's `target` folder.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+pub(super) fn run(args: DevArgs) -> anyhow::Result<()> {
+    let crate_dir = args
+        .crate_dir
+        .canonicalize()
+        .with_context(|| format!("no crate in {}", args.crate_dir.display()))?;
+    let project = Project::open(crate_dir)?;
+    // Building needs a runtime before there is a configuration to size it by.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Until there is something to drain, Ctrl-C ends the process at once.
+        project.add_target().await?;
+        let first = first_build(&project).await?;
+        develop(&args, &project, first).await
+    })
+}
+
+/// Builds until the crate compiles.
+async fn first_build(project: &Project) -> anyhow::Result<Build> {
+    loop {
+        // Watched from before the build, so that a change during it is not missed.
+        let watch = project.watch(&BTreeSet::new())?;
+        if let Some(build) = project.build().await? {
+            return Ok(build);
+        }
+        eprintln!("mortise: waiting for a change");
+        watch.settled().await;
+    }
+}
+
+/// Serves the first build and swaps every later one in.
+async fn develop(args: &DevArgs, project: &Project, first: Build) -> anyhow::Result<()> {
+    let config = configuration(args, project, &first)?;
+    logging::init(&config.log)?;
+    let app = App::start(&config).await?;
+    app.load_plugins().await?;
+    let address = app.local_addr()?;
+    let registry = app.registry.clone();
+    // From here on a signal drains, so before anybody is told that the host serves.
+    let shutdown = shutdown::requested().context("cannot listen to signals")?;
+    announce(project, &registry, address);
+    let rebuilding = async {
+        let failed = rebuild_on_change(project, &registry, first.sources).await;
+        if let Err(error) = &failed {
+            eprintln!("mortise: no further changes are picked up: {error:#}");
+        }
+        std::future::pending::<()>().await
+    };
+    let serving = app.run(shutdown);
+    tokio::select! {
+        ended = serving => ended,
+        () = rebuilding => Ok(()),
+    }
+}
+
+/// Never returns but for an error of the machine's: a crate that does not compile is the developer's
+/// business, and the last good version goes on serving.
+async fn rebuild_on_change(
+    project: &Project,
+    registry: &Registry,
+    mut sources: BTreeSet<PathBuf>,
+) -> anyhow::Result<()> {
+    let mut watch = project.watch(&sources)?;
+    loop {
+        watch.settled().await;
+        let Some(build) = project.build().await? else {
+            eprintln!("mortise: the last version that compiled goes on serving");
+            continue;
+        };
+        if build.sources != sources {
+            sources = build.sources;
+            watch = project.watch(&sources)?;
+        }
+        for plugin in registry.plugins() {
+            match registry.load(plugin).await {
+                Ok(live) => eprintln!(
+                    "mortise: generation {} of {} {} is live",
+                    live.number, plugin.name, live.description.version
+                ),
+                Err(error) => eprintln!("mortise: not loaded, nothing changed: {error}"),
+            }
+        }
+    }
+}
+
+/// `mortise.toml` of the crate, if there is one, with the flags and the build winning over it.
+fn configuration(args: &DevArgs, project: &Project, build: &Build) -> anyhow::Result<Config> {
+    let file = project.dir.join("mortise.toml");
+    let overrides = Overrides {
+        listen: Some(args.listen),
+        data: Some(args.data.clone().unwrap_or_else(|| build.target_dir.join("mortise-data"))),
+        plugins: vec![(project.plugin.clone(), build.component.clone())],
+    };
+    Ok(Config::load(file.is_file().then_some(file.as_path()), &overrides)?)
+}
+
+fn announce(project: &Project, registry: &Registry, address: SocketAddr) {
+    for live in &registry.live_generations() {
+        eprintln!(
+            "mortise: ready: {} {} serves {} on {address}",
+            live.name,
+            live.description.version,
+            live.description.services().join(", ")
+        );
+        if let Some(method) = live.description.methods.first() {
+            let path = method.path.trim_start_matches('/');
+            let request = example(project, live, path);
+            eprintln!("try:\n  mortise call {path} --addr {address} -d {request}");
+        }
+    }
+}
+
+/// `examples/METHOD.json` of the crate, if there is one, else a request made up from the descriptors.
+fn example(project: &Project, live: &Generation, path: &str) -> String {
+    let method = path.rsplit('/').next().unwrap_or(path);
+    let file = project.dir.join("examples").join(method).with_extension("json");
+    if file.is_file() {
+        let here = std::env::current_dir().unwrap_or_default();
+        return format!("@{}", file.strip_prefix(here).unwrap_or(&file).display());
+    }
+    let method = find_method(&live.description.descriptors, &format!("/{path}"));
+    format!("'{}'", method.map(|method| sample_json(&method.input(), 0)).unwrap_or_default())
+}

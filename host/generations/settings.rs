@@ -1,0 +1,87 @@
+//! From the configuration to what loading needs.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::sync::Semaphore;
+
+use super::load::Loader;
+use super::registry::PluginSettings;
+use crate::capability::Namespace;
+use crate::capability::limits::Limits;
+use crate::config::{Config, Isolation};
+use crate::metadata::MetadataLimits;
+use crate::plugin::cache::CompiledCache;
+use crate::plugin::engine::{Engine, EngineOptions};
+use crate::plugin::stdio::LogLimits;
+
+/// Sandboxes besides those of calls: plugins that describe themselves while they load.
+const LOADING_SANDBOXES: usize = 8;
+
+impl PluginSettings {
+    /// Every `[plugins.NAME]`, in the order of their names.
+    ///
+    /// # Errors
+    /// If a name cannot be a namespace; the configuration's rule for names is stricter.
+    pub fn all(config: &Config) -> anyhow::Result<Vec<Self>> {
+        let settings = config.plugins.iter().map(|(name, plugin)| {
+            let permits = plugin.max_concurrent_calls.map(|calls| Arc::new(Semaphore::new(calls)));
+            Ok(Self { name: Namespace::new(name.as_str())?, config: plugin.clone(), permits })
+        });
+        settings.collect()
+    }
+}
+
+impl Loader {
+    /// With sandboxes for every call that may run, and the cache of compiled components.
+    ///
+    /// # Errors
+    /// If the address space or the cache folder cannot be had.
+    pub fn for_serving(config: &Config) -> anyhow::Result<Self> {
+        let calls = config.server.max_concurrent_calls;
+        // Pools of `isolation = "reuse"` keep sandboxes beyond those that calls use.
+        let reuses = config.plugins.values().any(|plugin| plugin.isolation == Isolation::Reuse);
+        let idle = if reuses { calls } else { 0 };
+        let engine = engine(config, calls + idle)
+            .with_context(|| format!("cannot reserve {} sandboxes", calls + idle))
+            .context("lower server.max_concurrent_calls, or allow the process more address space")?;
+        let cache = config.cache_dir().map(|dir| {
+            CompiledCache::open(&dir, config.cache.max_bytes, engine.wasm())
+                .with_context(|| format!("cannot use the cache folder {}", dir.display()))
+        });
+        Ok(Self::of(config, engine, cache.transpose()?, idle))
+    }
+
+    /// For one component at a time, which serves nothing and leaves nothing behind.
+    ///
+    /// # Errors
+    /// If the address space cannot be had.
+    pub fn for_inspection(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self::of(config, engine(config, 0)?, None, 0))
+    }
+
+    fn of(config: &Config, engine: Engine, cache: Option<CompiledCache>, idle: usize) -> Self {
+        let log = LogLimits {
+            line_bytes: config.log.max_guest_line_bytes,
+            lines_per_call: u32::try_from(config.log.max_guest_lines_per_call).unwrap_or(u32::MAX),
+        };
+        let metadata = MetadataLimits {
+            max_bytes: config.server.max_response_metadata_bytes,
+            max_entries: config.server.max_metadata_entries,
+        };
+        let rate_limits = Arc::new(Limits::new(config.rate_limits.max_buckets));
+        Self::new(engine, cache, rate_limits, log, metadata, idle)
+    }
+}
+
+fn engine(config: &Config, sandboxes: usize) -> anyhow::Result<Engine> {
+    let plugins = || config.plugins.values();
+    let options = EngineOptions {
+        max_sandboxes: u32::try_from(sandboxes + LOADING_SANDBOXES).unwrap_or(u32::MAX),
+        max_memory_bytes: plugins().map(|plugin| plugin.max_memory_bytes).max().unwrap_or_default(),
+        max_table_elements: plugins().map(|plugin| plugin.max_table_elements).max().unwrap_or_default(),
+        max_stack_bytes: config.engine.max_stack_bytes,
+    };
+    // wasmtime's error type is not one of std's.
+    Engine::new(&options).map_err(|error| anyhow::anyhow!("{error:#}"))
+}

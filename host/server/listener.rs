@@ -1,0 +1,170 @@
+//! The listening socket and its connections.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::transport::server::Connected;
+
+const BACKLOG: i32 = 1024;
+
+/// How long accepting pauses after the system refused a connection, for instance for want of descriptors.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// A bound socket that accepts at most so many connections at once; further ones wait in the backlog.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    connections: Arc<Semaphore>,
+}
+
+/// Why the address could not be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another process has it.
+    #[error("{0} is in use: stop the process that listens there, or choose another address with --listen")]
+    InUse(SocketAddr),
+    /// Any other reason.
+    #[error("cannot listen on {address}: {error}")]
+    Other {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
+}
+
+impl Listener {
+    /// Binds `address`. `[::]` also takes IPv4, and means `0.0.0.0` where the system has no IPv6.
+    pub fn bind(address: SocketAddr, max_connections: usize) -> Result<Self, ListenError> {
+        let bound = match bind(address) {
+            Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() && address.is_ipv6() => {
+                bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
+            }
+            bound => bound,
+        };
+        let socket = bound.map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => ListenError::InUse(address),
+            _ => ListenError::Other { address, error },
+        })?;
+        Ok(Self { socket, connections: Arc::new(Semaphore::new(max_connections)) })
+    }
+
+    /// The address it is bound to, with the port the system chose if 0 was asked for.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Connections as they come. Never ends and never fails: one refused connection is not the end of all.
+    pub fn connections(self) -> impl Stream<Item = Result<Connection, io::Error>> {
+        futures_util::stream::unfold(self, |listener| async move {
+            let connection = listener.accept().await;
+            Some((Ok(connection), listener))
+        })
+    }
+
+    async fn accept(&self) -> Connection {
+        loop {
+            // The semaphore is never closed.
+            let Ok(permit) = self.connections.clone().acquire_owned().await else { continue };
+            match self.socket.accept().await {
+                Ok((stream, peer)) => {
+                    // Small answers should not wait for the last one's acknowledgement.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "TCP_NODELAY not set");
+                    }
+                    return Connection { stream, peer: Peer(display_peer(peer).into()), _permit: permit };
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // A restart must not wait for old connections to time out.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+/// IPv4 clients of a dual-stack socket are shown, and rate limited, under their IPv4 address.
+fn display_peer(peer: SocketAddr) -> String {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port()).to_string()
+}
+
+/// The caller's address, as guests read it. In the extensions of each request.
+#[derive(Debug, Clone)]
+pub struct Peer(pub(crate) Arc<str>);
+
+/// A client connection.
+pub struct Connection {
+    stream: TcpStream,
+    peer: Peer,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
