@@ -36,7 +36,18 @@ impl ServiceGenerator for ServiceTraits {
 
 fn write_trait(service: &Service, code: &mut String) -> fmt::Result {
     comments(&service.comments, 0, code);
-    writeln!(code, "pub trait {}: Sized {{", service.name)?;
+    let name = &service.name;
+    writeln!(code, "#[diagnostic::on_unimplemented(")?;
+    writeln!(
+        code,
+        "    message = \"`{{Self}}` does not implement the service `{name}`\","
+    )?;
+    writeln!(
+        code,
+        "    note = \"write `impl {name} for {{Self}} {{{{ }}}}` with a function for each method it serves\""
+    )?;
+    writeln!(code, ")]")?;
+    writeln!(code, "pub trait {name}: Sized {{")?;
     for method in &service.methods {
         write_handler(service, method, code)?;
     }

@@ -71,8 +71,8 @@ impl<'i> Service<'i> {
     fn plugin(&self, options: Options) -> TokenStream {
         let Service { service, implementor } = self;
         let services = std::iter::once(*service).chain(&options.with).map(|service| {
-            // Spanned so that a trait that is no service is pointed at.
-            quote_spanned! { service.span() => <#implementor as #service>::SERVICE }
+            // Spanned so that a trait that is no service, or not implemented, is pointed at.
+            quote_spanned! { service.span() => <Self as #service>::SERVICE }
         });
         let name = options
             .name
