@@ -4,6 +4,7 @@ mod call;
 mod check;
 mod echo;
 mod general;
+mod inspect;
 mod new;
 
 use std::ffi::OsStr;
