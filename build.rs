@@ -1,4 +1,4 @@
-//! Prepares what the host's sources include.
+//! Prepares what the sources include.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -6,7 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    embed_sdk()
+    embed_sdk()?;
+    generate_test_clients()
+}
+
+/// Writes `order.v1.rs`, `faults.v1.rs` and `bench.v1.rs`: what tests and benches call the plugins with.
+fn generate_test_clients() -> Result<(), Box<dyn Error>> {
+    const FOLDERS: [&str; 3] = ["proto", "plugins/faults/proto", "plugins/bench/proto"];
+    const PROTOS: [&str; 3] = ["order/v1/order.proto", "faults/v1/faults.proto", "bench/v1/bench.proto"];
+    for folder in FOLDERS {
+        println!("cargo:rerun-if-changed={folder}");
+    }
+    let descriptors = protox::compile(PROTOS, FOLDERS)?;
+    Ok(tonic_prost_build::configure().compile_fds(descriptors)?)
 }
 
 /// Writes `sdk.rs`: the guest SDK's sources as a list of paths and texts, for `mortise new` to hand out. Its

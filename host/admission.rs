@@ -81,6 +81,8 @@ impl Drop for Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::Pin;
+    use std::task::Poll;
     use std::time::Duration;
     use tokio::time::Instant;
 
@@ -88,13 +90,18 @@ mod tests {
         Deadline::after(Instant::now(), Some(budget))
     }
 
-    #[tokio::test(start_paused = true)]
+    /// Polls once.
+    async fn is_pending(future: &mut (impl Future + Unpin)) -> bool {
+        std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx).is_pending())).await
+    }
+
+    #[tokio::test]
     async fn a_full_host_queues_then_refuses() {
         let admission = Admission::new(1, 1);
         let running = admission.admit(None, &within(Duration::from_secs(1))).await.expect("free");
         let deadline = within(Duration::from_secs(60));
         let mut waiting = Box::pin(admission.admit(None, &deadline));
-        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert!(is_pending(&mut waiting).await);
         let refused = admission.admit(None, &within(Duration::from_secs(60))).await;
         assert_eq!(refused.err(), Some(Failure::Overloaded));
         drop(running);
@@ -105,13 +112,13 @@ mod tests {
         assert!(admission.admit(None, &within(Duration::from_secs(1))).await.is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_plugin_at_its_own_bound_holds_nothing_of_the_host() {
         let admission = Admission::new(1, 10);
         let plugin = Arc::new(Semaphore::new(0));
         let deadline = within(Duration::from_secs(60));
         let mut blocked = Box::pin(admission.admit(Some(&plugin), &deadline));
-        assert!(futures_util::poll!(&mut blocked).is_pending());
+        assert!(is_pending(&mut blocked).await);
         assert!(admission.admit(None, &within(Duration::from_secs(1))).await.is_ok());
     }
 }

@@ -83,9 +83,16 @@ impl FromStr for Rate {
     }
 }
 
+/// As it is read, in the largest unit that fits; a burst that differs from the refill is not shown.
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}ms", self.refill, self.period.as_millis())
+        let period = self.period.as_millis();
+        let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+        let (size, unit) = units
+            .into_iter()
+            .find(|(size, _)| period.is_multiple_of(*size))
+            .unwrap_or((1, "ms"));
+        write!(f, "{}/{}{unit}", self.refill, period / size)
     }
 }
 

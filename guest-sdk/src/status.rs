@@ -21,6 +21,11 @@ macro_rules! codes {
         }
 
         impl Code {
+            /// The code's number on the wire, 1 to 16.
+            pub const fn number(self) -> i32 {
+                self as i32
+            }
+
             /// The code's name in the gRPC documents, such as `NOT_FOUND`.
             pub const fn name(self) -> &'static str {
                 match self {
@@ -206,9 +211,15 @@ impl<E: Error + 'static> From<E> for Status {
     }
 }
 
+/// The host's refusal of an import. Where it finds fault with what it was asked, the plugin asked it and the
+/// client is innocent, so the code becomes INTERNAL.
 impl From<wit::Error> for Status {
     fn from(error: wit::Error) -> Status {
-        let mut status = Status::new(error.code.into(), error.message);
+        let code = match error.code.into() {
+            Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => Code::Internal,
+            code => code,
+        };
+        let mut status = Status::new(code, error.message);
         status.cause = error
             .limit
             .map(|limit| format!("the host's limit is {limit}").into_boxed_str());

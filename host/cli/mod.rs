@@ -14,6 +14,7 @@ mod completions;
 mod config_args;
 mod dev;
 mod exit;
+mod explain;
 mod inspect;
 mod new;
 pub mod reference;
@@ -60,6 +61,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Call(call::CallArgs),
     Check(check::CheckArgs),
+    Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Call(args) => call::run(args),
         Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Completions(args) => completions::run(args),
     };
     match result {

@@ -45,15 +45,12 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let app = App::start(config).await?;
+    // Watched from before they are read, so that a change while they load is not missed.
+    let reloading = watch::reload_on_change(app.registry.clone());
     app.load_plugins().await?;
-    let reloading = watch::reload_on_change(app.registry.clone()).context("cannot watch the plugin files")?;
-    tokio::spawn(reloading);
+    tokio::spawn(reloading.context("cannot watch the plugin files")?);
+    // From here on a signal drains, so before anybody is told that the host serves.
+    let shutdown = shutdown::requested().context("cannot listen to signals")?;
     tracing::info!(address = %app.local_addr()?, "listening");
-    app.run(async {
-        if let Err(error) = shutdown::requested().await {
-            tracing::error!(%error, "cannot listen to signals");
-            std::future::pending().await
-        }
-    })
-    .await
+    app.run(shutdown).await
 }

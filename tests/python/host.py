@@ -81,7 +81,8 @@ class Host:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError(f"still running {STOP_SECONDS} s after SIGTERM:\n{self.log_text()}") from None
+            late = f"still running {STOP_SECONDS} s after SIGTERM:\n{self.log_text()}"
+            raise AssertionError(late) from None
         assert code == 0, f"exit code {code} after SIGTERM:\n{self.log_text()}"
 
     def log_text(self) -> str:

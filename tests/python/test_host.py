@@ -81,4 +81,5 @@ def test_health_watchers_learn_of_a_shutdown(start):
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
     host.process.terminate()
     assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    watch.cancel()
     assert host.process.wait(STOP_SECONDS) == 0

@@ -43,7 +43,8 @@ def test_a_given_id_that_is_taken_is_already_exists(shop):
 
 
 def test_every_field_violation_is_told_at_once(shop):
-    order = pb.Order(currency="euro", items=[OrderItem(quantity=0, price=-1), OrderItem(sku="x" * 65, quantity=1)])
+    items = [OrderItem(quantity=0, price=-1), OrderItem(sku="x" * 65, quantity=1)]
+    order = pb.Order(currency="euro", items=items)
     refusal = refused(shop.CreateOrder, order, StatusCode.INVALID_ARGUMENT)
     assert refusal.message.startswith("Invalid order data")
     assert set(refusal.violated_fields()) == {
@@ -62,7 +63,7 @@ def test_every_field_violation_is_told_at_once(shop):
         ([], "items"),
         ([OrderItem(sku="free", quantity=1, price=0)], "total"),
         ([OrderItem(sku="gold", quantity=2, price=2**62)], "total"),
-        ([OrderItem(sku="gold", quantity=1, price=2**63 - 1), OrderItem(sku="tea", quantity=1, price=1)], "total"),
+        ([OrderItem(sku="gold", quantity=1, price=2**62)] * 2, "total"),
     ],
     ids=["no items", "zero total", "overflowing line", "overflowing sum"],
 )

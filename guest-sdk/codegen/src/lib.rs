@@ -26,7 +26,7 @@ pub use error::Error;
 
 use service::ServiceTraits;
 
-/// The file in `OUT_DIR` that the generated traits embed.
+/// The file beside the generated code that the traits embed.
 const DESCRIPTORS: &str = "mortise_descriptors.bin";
 /// The file in `OUT_DIR` that includes every package as a module.
 const ALL_PACKAGES: &str = "mortise_protos.rs";

@@ -54,10 +54,7 @@ fn write_trait(service: &Service, code: &mut String) -> fmt::Result {
         write_entry(service, method, code)?;
     }
     writeln!(code, "        ],")?;
-    writeln!(
-        code,
-        "        descriptors: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{DESCRIPTORS}\")),"
-    )?;
+    writeln!(code, "        descriptors: include_bytes!(\"{DESCRIPTORS}\"),")?;
     writeln!(code, "    }};")?;
     writeln!(code, "}}")
 }

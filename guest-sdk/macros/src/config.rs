@@ -3,7 +3,10 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, Data, DeriveInput, Error, Expr, ExprLit, Field, Fields, Ident, Lit, Meta, Type};
+use syn::{
+    Attribute, Data, DeriveInput, Error, Expr, ExprLit, ExprUnary, Field, Fields, Ident, Lit, Meta, Type,
+    UnOp,
+};
 
 pub(crate) fn expand(item: &DeriveInput) -> syn::Result<TokenStream> {
     let settings = &item.ident;
@@ -189,6 +192,11 @@ fn default(attributes: &[Attribute]) -> syn::Result<Option<Expr>> {
 /// The default for the operator to read: a literal's value, else the expression.
 fn default_text(default: &Expr) -> String {
     match default {
+        Expr::Unary(ExprUnary {
+            op: UnOp::Neg(_),
+            expr,
+            ..
+        }) => format!("-{}", default_text(expr)),
         Expr::Lit(ExprLit {
             lit: Lit::Str(text), ..
         }) => text.value(),

@@ -250,7 +250,7 @@ pub struct StoredKey {
 }
 
 impl StoredKey {
-    pub(super) fn new(bytes: Vec<u8>) -> StoredKey {
+    pub(crate) fn new(bytes: Vec<u8>) -> StoredKey {
         StoredKey { bytes }
     }
 
@@ -357,6 +357,11 @@ impl Key for [u8] {
     fn write(&self, key: &mut KeyWriter) {
         key.bytes(self);
     }
+}
+
+/// The key of no elements.
+impl Key for () {
+    fn write(&self, _: &mut KeyWriter) {}
 }
 
 macro_rules! tuple {

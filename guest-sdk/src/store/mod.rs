@@ -8,4 +8,6 @@ mod table;
 pub use key::{FromKey, Key, KeyMismatch, KeyReader, KeyWriter, StoredKey};
 pub use raw::{RawEntry, RawPage, RawScan, ReadStore, Store, Versioned};
 pub use scan::Scan;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use table::stored_key;
 pub use table::{Entry, Page, ReadTable, Table};

@@ -114,9 +114,7 @@ impl<'c, M: Message + Default> ReadTable<'c, M> {
     }
 
     fn stored_key(&self, key: impl Key) -> Vec<u8> {
-        let mut writer = KeyWriter::new(self.name);
-        key.write(&mut writer);
-        writer.finish()
+        stored_key(self.name, key)
     }
 
     fn decode(&self, value: &[u8]) -> Result<M, Status> {
@@ -162,4 +160,11 @@ impl<'c, M: Message + Default> Table<'c, M> {
     pub fn delete(&self, key: impl Key) -> Result<bool, Status> {
         Store::new().delete(&self.stored_key(key))
     }
+}
+
+/// A key of a table as the store has it.
+pub(crate) fn stored_key(table: &str, key: impl Key) -> Vec<u8> {
+    let mut writer = KeyWriter::new(table);
+    key.write(&mut writer);
+    writer.finish()
 }

@@ -2,60 +2,98 @@
 
 use std::collections::HashMap;
 
+use super::refusal::{invalid, over_limit};
 use crate::bindings::mortise::plugin::limits::{Decision, Rate};
+use crate::bindings::mortise::plugin::types::Error;
 
+const MAX_BUCKET_BYTES: usize = 256;
+const MAX_PERIOD_MS: u64 = 366 * 24 * 60 * 60 * 1000;
 const NANOS_PER_MS: u128 = 1_000_000;
 
-/// The buckets by name. What they hold is counted in tokens times the period, so that nothing is rounded.
+/// The buckets by name.
 #[derive(Debug, Default)]
 pub(super) struct Buckets {
     buckets: HashMap<String, Bucket>,
 }
 
-#[derive(Debug)]
-struct Bucket {
-    level: u128,
-    filled_at: u64,
-}
-
 impl Buckets {
-    /// Takes tokens; an error says what is wrong with the rate.
+    /// Takes tokens at `now`, in nanoseconds since the Unix epoch.
     pub(super) fn take(
         &mut self,
         bucket: &str,
         tokens: u32,
         rate: Rate,
         now: u64,
-    ) -> Result<Decision, &'static str> {
+    ) -> Result<Decision, Error> {
         if rate.burst == 0 || rate.refill == 0 || rate.period_ms == 0 {
-            return Err("a rate's burst, refill and period must be at least 1");
+            return Err(invalid(
+                "a rate's burst, refill and period must each be at least 1",
+            ));
+        }
+        if rate.period_ms > MAX_PERIOD_MS {
+            return Err(invalid("a rate's period must be at most 366 days"));
+        }
+        if bucket.len() > MAX_BUCKET_BYTES {
+            return Err(over_limit("the bucket's name is too long", MAX_BUCKET_BYTES));
+        }
+        if tokens == 0 {
+            return Err(invalid("take at least 1 token"));
         }
         if tokens > rate.burst {
-            return Err("a bucket never holds more tokens than its burst");
+            let message = "more tokens are asked for than the bucket ever holds";
+            return Err(over_limit(message, rate.burst as usize));
         }
-        let period = u128::from(rate.period_ms) * NANOS_PER_MS;
-        let full = u128::from(rate.burst) * period;
-        let bucket = self.buckets.entry(bucket.to_owned()).or_insert(Bucket {
-            level: full,
+        let full = Bucket {
+            level: capacity(rate),
+            rate,
             filled_at: now,
-        });
-        let elapsed = u128::from(now.saturating_sub(bucket.filled_at));
-        bucket.level = (bucket.level + elapsed * u128::from(rate.refill)).min(full);
-        bucket.filled_at = now;
+        };
+        Ok(self
+            .buckets
+            .entry(bucket.to_owned())
+            .or_insert(full)
+            .take(tokens, rate, now))
+    }
+}
 
-        let wanted = u128::from(tokens) * period;
-        if bucket.level >= wanted {
-            bucket.level -= wanted;
-            return Ok(Decision {
+#[derive(Debug)]
+struct Bucket {
+    /// Tokens times the rate's period in nanoseconds, so that nothing is rounded.
+    level: u128,
+    rate: Rate,
+    filled_at: u64,
+}
+
+impl Bucket {
+    fn take(&mut self, tokens: u32, rate: Rate, now: u64) -> Decision {
+        let elapsed = u128::from(now.saturating_sub(self.filled_at));
+        self.level = (self.level + elapsed * u128::from(self.rate.refill)).min(capacity(self.rate));
+        self.filled_at = self.filled_at.max(now);
+        // A new rate keeps the tokens that are there.
+        self.level = (self.level * period(rate) / period(self.rate)).min(capacity(rate));
+        self.rate = rate;
+
+        let wanted = u128::from(tokens) * period(rate);
+        if self.level >= wanted {
+            self.level -= wanted;
+            return Decision {
                 allowed: true,
                 retry_after_ms: 0,
-            });
+            };
         }
-        let nanos = (wanted - bucket.level).div_ceil(u128::from(rate.refill));
+        let nanos = (wanted - self.level).div_ceil(u128::from(rate.refill));
         let retry_after_ms = u64::try_from(nanos.div_ceil(NANOS_PER_MS)).unwrap_or(u64::MAX);
-        Ok(Decision {
+        Decision {
             allowed: false,
             retry_after_ms,
-        })
+        }
     }
+}
+
+fn period(rate: Rate) -> u128 {
+    u128::from(rate.period_ms) * NANOS_PER_MS
+}
+
+fn capacity(rate: Rate) -> u128 {
+    u128::from(rate.burst) * period(rate)
 }

@@ -10,7 +10,7 @@ use super::answer::{Failure, Metadata, Response};
 use super::buckets::Buckets;
 use super::clock::Clock;
 use super::request::Request;
-use super::store::{Store, Writes};
+use super::store::{Store, Transaction};
 use crate::Status;
 
 /// What a fake host keeps from call to call.
@@ -113,8 +113,7 @@ pub(super) struct Current {
     pub(super) deadline: Option<u64>,
     pub(super) headers: Metadata,
     pub(super) trailers: Metadata,
-    pub(super) writes: Writes,
-    pub(super) published: Vec<Event>,
+    pub(super) transaction: Transaction,
 }
 
 impl Current {
@@ -159,6 +158,7 @@ impl<'h> CallInProgress<'h> {
             .id
             .clone()
             .unwrap_or_else(|| format!("call-{}", state.calls));
+        let transaction = Transaction::new(request.read_only);
         let current = Current {
             state,
             request,
@@ -166,8 +166,7 @@ impl<'h> CallInProgress<'h> {
             deadline,
             headers: Metadata::default(),
             trailers: Metadata::default(),
-            writes: Writes::new(),
-            published: Vec::new(),
+            transaction,
         };
         let nested = CURRENT.with_borrow_mut(|slot| match slot {
             Some(_) => Some(current),
@@ -193,21 +192,24 @@ impl<'h> CallInProgress<'h> {
             mut state,
             headers,
             trailers,
-            writes,
-            published,
+            transaction,
             ..
         } = current;
-        let result = if expired {
-            Err(Status::deadline_exceeded("Deadline exceeded"))
-        } else {
-            result
-        };
-        if result.is_ok() {
-            state.store.commit(writes);
-            state.events.extend(published);
+        if result.is_ok() && !expired {
+            let events = state.store.commit(transaction);
+            state.events.extend(events);
         }
         *self.home = state;
         match result {
+            // The host itself ends a call that expires, and has nothing to say but that.
+            _ if expired => {
+                let status = Status::deadline_exceeded("Deadline exceeded");
+                Err(Failure {
+                    status,
+                    headers: Metadata::default(),
+                    trailers: Metadata::default(),
+                })
+            }
             Ok(message) => Ok(Response {
                 message,
                 headers,

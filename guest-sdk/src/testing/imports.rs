@@ -3,24 +3,31 @@
 pub(crate) mod call {
     use super::super::answer::Metadata;
     use super::super::call::{Current, with_current};
-    use super::metadata;
+    use super::super::metadata;
     use crate::MetadataEntry;
     use crate::bindings::mortise::plugin::call as wit;
 
     pub(crate) fn metadata(key: &str) -> Vec<Vec<u8>> {
         with_current(|call| {
-            let entries = call.request.metadata.iter().filter(|entry| entry.key == key);
+            let entries = readable(call).filter(|entry| entry.key == key);
             entries.map(|entry| entry.value.clone()).collect()
         })
     }
 
     pub(crate) fn all_metadata() -> Vec<wit::MetadataEntry> {
         with_current(|call| {
-            let entries = call.request.metadata.iter().cloned();
+            let entries = readable(call).cloned();
             entries
                 .map(|MetadataEntry { key, value }| wit::MetadataEntry { key, value })
                 .collect()
         })
+    }
+
+    fn readable(call: &Current) -> impl Iterator<Item = &MetadataEntry> {
+        call.request
+            .metadata
+            .iter()
+            .filter(|entry| metadata::is_readable(&entry.key))
     }
 
     pub(crate) fn deadline() -> Option<u64> {
@@ -73,9 +80,12 @@ pub(crate) mod call {
 
     fn add(key: &str, value: &[u8], block: fn(&mut Current) -> &mut Metadata) -> Result<(), wit::Error> {
         with_current(|call| {
-            let block = block(call);
-            metadata::check(block, key, value)?;
-            block.entries.push(MetadataEntry {
+            metadata::check(
+                call.headers.entries.iter().chain(&call.trailers.entries),
+                key,
+                value,
+            )?;
+            block(call).entries.push(MetadataEntry {
                 key: key.to_owned(),
                 value: value.to_owned(),
             });
@@ -85,113 +95,67 @@ pub(crate) mod call {
 }
 
 pub(crate) mod store {
-    use super::super::call::{Current, with_current};
-    use super::{mistake, read_only};
+    use super::super::call::with_current;
+    use super::super::store::{Store, Transaction};
     use crate::bindings::mortise::plugin::store as wit;
     use crate::bindings::mortise::plugin::types::Error;
 
     pub(crate) fn get(key: &[u8]) -> Result<Option<wit::Versioned>, Error> {
-        reading(|call| Ok(call.state.store.get(&call.writes, key)))
+        transact(|transaction, store| transaction.get(store, key))
     }
 
     pub(crate) fn get_many(keys: &[Vec<u8>]) -> Result<Vec<Option<wit::Versioned>>, Error> {
-        reading(|call| {
-            Ok(keys
-                .iter()
-                .map(|key| call.state.store.get(&call.writes, key))
-                .collect())
-        })
+        transact(|transaction, store| transaction.get_many(store, keys))
     }
 
     pub(crate) fn scan(range: &wit::Range) -> Result<wit::Page, Error> {
-        if range.limit == 0 {
-            return Err(mistake("a page's limit must be at least 1"));
-        }
-        reading(|call| Ok(call.state.store.scan(&call.writes, range)))
+        transact(|transaction, store| transaction.scan(store, range))
     }
 
     pub(crate) fn insert(key: &[u8], value: &[u8]) -> Result<bool, Error> {
-        writing(|call| {
-            let free = call.state.store.get(&call.writes, key).is_none();
-            if free {
-                call.writes.insert(key.to_owned(), Some(value.to_owned()));
-            }
-            Ok(free)
-        })
+        transact(|transaction, store| transaction.insert(store, key, value))
     }
 
     pub(crate) fn put(key: &[u8], value: &[u8]) -> Result<(), Error> {
-        writing(|call| {
-            call.writes.insert(key.to_owned(), Some(value.to_owned()));
-            Ok(())
-        })
+        transact(|transaction, _| transaction.put(key, value))
     }
 
     pub(crate) fn delete(key: &[u8]) -> Result<bool, Error> {
-        writing(|call| {
-            let taken = call.state.store.get(&call.writes, key).is_some();
-            if taken {
-                call.writes.insert(key.to_owned(), None);
-            }
-            Ok(taken)
-        })
+        transact(|transaction, store| transaction.delete(store, key))
     }
 
-    fn reading<T>(read: impl FnOnce(&mut Current) -> Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn transact<T>(
+        operation: impl FnOnce(&mut Transaction, &Store) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         with_current(|call| match &call.state.store_failure {
             Some(status) => Err(Error {
                 code: status.code().into(),
                 message: status.message().to_owned(),
                 limit: None,
             }),
-            None => read(call),
-        })
-    }
-
-    fn writing<T>(write: impl FnOnce(&mut Current) -> Result<T, Error>) -> Result<T, Error> {
-        reading(|call| {
-            if call.request.read_only {
-                Err(read_only())
-            } else {
-                write(call)
-            }
+            None => operation(&mut call.transaction, &call.state.store),
         })
     }
 }
 
 pub(crate) mod events {
-    use super::super::call::{Event, with_current};
-    use super::read_only;
+    use super::store::transact;
     use crate::bindings::mortise::plugin::types::Error;
 
     pub(crate) fn publish(topic: &str, key: &str, payload: &[u8]) -> Result<(), Error> {
-        with_current(|call| {
-            if call.request.read_only {
-                return Err(read_only());
-            }
-            call.published.push(Event {
-                topic: topic.to_owned(),
-                key: key.to_owned(),
-                payload: payload.to_owned(),
-            });
-            Ok(())
-        })
+        transact(|transaction, _| transaction.publish(topic, key, payload))
     }
 }
 
 pub(crate) mod limits {
     use super::super::call::with_current;
-    use super::mistake;
     use crate::bindings::mortise::plugin::limits::{Decision, Rate};
     use crate::bindings::mortise::plugin::types::Error;
 
     pub(crate) fn take(bucket: &str, tokens: u32, rate: Rate) -> Result<Decision, Error> {
         with_current(|call| {
             let now = call.state.clock.unix_nanos();
-            call.state
-                .buckets
-                .take(bucket, tokens, rate, now)
-                .map_err(mistake)
+            call.state.buckets.take(bucket, tokens, rate, now)
         })
     }
 }
@@ -267,78 +231,4 @@ pub(crate) mod random {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
-}
-
-/// The host's rules for answer metadata.
-mod metadata {
-    use super::super::answer::Metadata;
-    use super::mistake;
-    use crate::bindings::mortise::plugin::types::Error;
-    use crate::metadata::is_binary;
-
-    /// Stock clients refuse more than 8 KiB of metadata.
-    const BLOCK_LIMIT: usize = 8 * 1024;
-    /// What HTTP/2 counts for an entry besides its key and value.
-    const ENTRY_OVERHEAD: usize = 32;
-
-    const RESERVED: [&str; 14] = [
-        "connection",
-        "content-length",
-        "content-type",
-        "date",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "server",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-        "grpc-",
-    ];
-
-    pub(super) fn check(block: &Metadata, key: &str, value: &[u8]) -> Result<(), Error> {
-        if key.starts_with(':') || key.starts_with("grpc-") || RESERVED.contains(&key) {
-            return Err(mistake(&format!("metadata key `{key}` is reserved")));
-        }
-        let valid = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'_' | b'-' | b'.');
-        if key.is_empty() || !key.bytes().all(valid) {
-            return Err(mistake(&format!(
-                "metadata key `{key}` is not made of 0-9 a-z _ - ."
-            )));
-        }
-        if !is_binary(key) && !value.iter().all(|byte| matches!(byte, 0x20..=0x7e)) {
-            return Err(mistake(&format!(
-                "the value of metadata key `{key}` is not printable ASCII"
-            )));
-        }
-        let size = |key: &str, value: &[u8]| key.len() + value.len() + ENTRY_OVERHEAD;
-        let sent: usize = block
-            .entries
-            .iter()
-            .map(|entry| size(&entry.key, &entry.value))
-            .sum();
-        if sent + size(key, value) > BLOCK_LIMIT {
-            let mut error = mistake("there is too much answer metadata");
-            error.limit = Some(BLOCK_LIMIT as u64);
-            return Err(error);
-        }
-        Ok(())
-    }
-}
-
-use crate::bindings::mortise::plugin::types::{Code, Error};
-
-/// A misuse by the plugin, of which the client is innocent.
-fn mistake(message: &str) -> Error {
-    Error {
-        code: Code::Internal,
-        message: message.to_owned(),
-        limit: None,
-    }
-}
-
-fn read_only() -> Error {
-    mistake("a method without side effects cannot write")
 }

@@ -32,6 +32,8 @@ mod buckets;
 mod call;
 mod clock;
 pub(crate) mod imports;
+mod metadata;
+mod refusal;
 mod request;
 mod store;
 
@@ -40,7 +42,8 @@ use std::time::{Duration, SystemTime};
 use prost::Message;
 
 use crate::plugin::{self, Plugin};
-use crate::{Call, Status, log};
+use crate::store::{StoredKey, stored_key};
+use crate::{Call, Key, Status, log};
 
 pub use answer::{Failure, Metadata, Response};
 pub use call::{Event, LogLevel, LogLine};
@@ -185,13 +188,28 @@ impl Host {
     ///
     /// # Panics
     /// When the stored value is no `M`.
-    pub fn stored<M: Message + Default>(&mut self, table: &str, key: impl crate::Key) -> Option<M> {
-        let read = self.call(Request::new(), |call| call.table::<M>(table).get(key));
-        read.expect("the stored value is of the type asked for").message
+    pub fn stored<M: Message + Default>(&self, table: &str, key: impl Key) -> Option<M> {
+        self.state.store.get(&stored_key(table, key)).map(decode)
+    }
+
+    /// All of a table, as committed, in the order of its keys.
+    ///
+    /// # Panics
+    /// When a stored value is no `M`.
+    pub fn rows<M: Message + Default>(&self, table: &str) -> Vec<(StoredKey, M)> {
+        let prefix = stored_key(table, ());
+        let entries = self.state.store.under(&prefix);
+        entries
+            .map(|(key, value)| (StoredKey::new(key[prefix.len()..].to_vec()), decode(value)))
+            .collect()
     }
 
     /// How many entries the whole store has, as committed.
     pub fn stored_len(&self) -> usize {
         self.state.store.len()
     }
+}
+
+fn decode<M: Message + Default>(value: &[u8]) -> M {
+    M::decode(value).expect("the stored value is of the type asked for")
 }

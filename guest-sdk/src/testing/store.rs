@@ -1,12 +1,21 @@
-//! The store under test: what is committed, and one transaction over it.
+//! The store under test: what is committed, and one call's transaction over it. Bounds and refusals are those
+//! of the real host as it is configured by default.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use super::call::Event;
+use super::refusal::{invalid, over_limit, read_only};
 use crate::bindings::mortise::plugin::store::{Direction, Entry, Page, Range, Versioned};
+use crate::bindings::mortise::plugin::types::Error;
 
-/// The longest page, whatever a plugin asks for.
-const PAGE_LIMIT: u32 = 1000;
+const MAX_KEY_BYTES: usize = 1024;
+const MAX_VALUE_BYTES: usize = 1 << 20;
+const MAX_OPERATIONS: usize = 10_000;
+const MAX_STAGED_BYTES: usize = 8 << 20;
+const MAX_PAGE_ENTRIES: usize = 1000;
+const MAX_PAGE_BYTES: usize = 4 << 20;
+const MAX_TOPIC_BYTES: usize = 256;
 
 /// Committed entries with the number of the commit that wrote each.
 #[derive(Debug, Default)]
@@ -15,78 +24,268 @@ pub(super) struct Store {
     commits: u64,
 }
 
-/// What the call in progress wrote; none stands for a deletion.
-pub(super) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
-
 impl Store {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    pub(super) fn get(&self, writes: &Writes, key: &[u8]) -> Option<Versioned> {
-        if let Some(written) = writes.get(key) {
-            return written.clone().map(|value| Versioned { value, version: 0 });
-        }
-        self.entries.get(key).map(|(value, version)| Versioned {
-            value: value.clone(),
-            version: *version,
-        })
+    /// The committed value at a key.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.entries.get(key).map(|(value, _)| value.as_slice())
     }
 
-    pub(super) fn scan(&self, writes: &Writes, range: &Range) -> Page {
-        let limit = range.limit.min(PAGE_LIMIT) as usize;
-        let descending = matches!(range.direction, Direction::Descending);
-        // A cursor is the last key of its page.
-        let (start, end) = match (&range.cursor, descending) {
-            (Some(cursor), false) => (Bound::Excluded(cursor), range.end.as_ref()),
-            (Some(cursor), true) => (Bound::Included(&range.start), Some(cursor)),
-            (None, _) => (Bound::Included(&range.start), range.end.as_ref()),
-        };
-        let begin = match start {
-            Bound::Included(key) | Bound::Excluded(key) => key,
-            Bound::Unbounded => unreachable!("a range has a start"),
-        };
-        if end.is_some_and(|end| end <= begin) {
-            return Page {
-                entries: Vec::new(),
-                cursor: None,
-            };
-        }
-        let bounds = (start, end.map_or(Bound::Unbounded, Bound::Excluded));
-        let keys: BTreeSet<&Vec<u8>> = self
-            .entries
-            .range::<Vec<u8>, _>(bounds)
-            .map(|(key, _)| key)
-            .chain(writes.range::<Vec<u8>, _>(bounds).map(|(key, _)| key))
-            .collect();
-        let keys: Box<dyn Iterator<Item = &Vec<u8>>> = if descending {
-            Box::new(keys.into_iter().rev())
-        } else {
-            Box::new(keys.into_iter())
-        };
-        let mut found = keys.filter_map(|key| {
-            let Versioned { value, version } = self.get(writes, key)?;
-            Some(Entry {
-                key: key.clone(),
-                value,
-                version,
-            })
-        });
-        let entries: Vec<Entry> = found.by_ref().take(limit).collect();
-        let cursor = found.next().and(entries.last()).map(|last| last.key.clone());
-        Page { entries, cursor }
+    /// The committed entries whose keys begin with a prefix.
+    pub(super) fn under<'s>(&'s self, prefix: &'s [u8]) -> impl Iterator<Item = (&'s [u8], &'s [u8])> {
+        self.entries
+            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(key, _)| key.starts_with(prefix))
+            .map(|(key, (value, _))| (key.as_slice(), value.as_slice()))
     }
 
-    pub(super) fn commit(&mut self, writes: Writes) {
-        if writes.is_empty() {
-            return;
-        }
-        self.commits += 1;
-        for (key, value) in writes {
+    pub(super) fn commit(&mut self, transaction: Transaction) -> Vec<Event> {
+        self.commits += u64::from(!transaction.writes.is_empty());
+        for (key, value) in transaction.writes {
             match value {
                 Some(value) => self.entries.insert(key, (value, self.commits)),
                 None => self.entries.remove(&key),
             };
         }
+        transaction.events
     }
+}
+
+/// What the call in progress read and wrote. Calls run one by one, so the store itself is its snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    read_only: bool,
+    /// None stands for a deletion.
+    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    events: Vec<Event>,
+    operations: usize,
+    staged_bytes: usize,
+}
+
+impl Transaction {
+    pub(super) fn new(read_only: bool) -> Transaction {
+        Transaction {
+            read_only,
+            ..Transaction::default()
+        }
+    }
+
+    pub(super) fn get(&mut self, store: &Store, key: &[u8]) -> Result<Option<Versioned>, Error> {
+        self.count_operations(1)?;
+        check_key(key)?;
+        Ok(self.read(store, key))
+    }
+
+    pub(super) fn get_many(
+        &mut self,
+        store: &Store,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<Versioned>>, Error> {
+        self.count_operations(keys.len())?;
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let values: Vec<_> = keys.iter().map(|key| self.read(store, key)).collect();
+        let bytes: usize = values.iter().flatten().map(|found| found.value.len()).sum();
+        if bytes > MAX_PAGE_BYTES {
+            return Err(over_limit(
+                "these keys hold too many bytes to read at once",
+                MAX_PAGE_BYTES,
+            ));
+        }
+        Ok(values)
+    }
+
+    pub(super) fn insert(&mut self, store: &Store, key: &[u8], value: &[u8]) -> Result<bool, Error> {
+        self.begin_write(key, value)?;
+        if self.read(store, key).is_some() {
+            return Ok(false);
+        }
+        self.stage(key, Some(value))?;
+        Ok(true)
+    }
+
+    pub(super) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.begin_write(key, value)?;
+        self.stage(key, Some(value))
+    }
+
+    pub(super) fn delete(&mut self, store: &Store, key: &[u8]) -> Result<bool, Error> {
+        self.begin_write(key, &[])?;
+        if self.read(store, key).is_none() {
+            return Ok(false);
+        }
+        self.stage(key, None)?;
+        Ok(true)
+    }
+
+    pub(super) fn publish(&mut self, topic: &str, key: &str, payload: &[u8]) -> Result<(), Error> {
+        self.begin_write(key.as_bytes(), payload)?;
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if topic.is_empty() || topic.len() > MAX_TOPIC_BYTES || !topic.chars().all(allowed) {
+            return Err(invalid(
+                "an event's topic must be 1 to 256 ASCII letters, digits, `.`, `-` or `_`",
+            ));
+        }
+        self.stage_bytes(topic.len() + key.len() + payload.len())?;
+        self.events.push(Event {
+            topic: topic.into(),
+            key: key.into(),
+            payload: payload.into(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn scan(&mut self, store: &Store, range: &Range) -> Result<Page, Error> {
+        self.count_operations(1)?;
+        let (start, end) = bounds(range)?;
+        let keys: BTreeSet<&Vec<u8>> = {
+            let range = (start.as_ref(), end.as_ref());
+            let stored = store.entries.range::<Vec<u8>, _>(range).map(|(key, _)| key);
+            stored
+                .chain(self.writes.range::<Vec<u8>, _>(range).map(|(key, _)| key))
+                .collect()
+        };
+        let keys: Box<dyn Iterator<Item = &Vec<u8>>> = match range.direction {
+            Direction::Ascending => Box::new(keys.into_iter()),
+            Direction::Descending => Box::new(keys.into_iter().rev()),
+        };
+        let limit = MAX_PAGE_ENTRIES.min(range.limit as usize);
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut bytes = 0;
+        for key in keys {
+            let Some(Versioned { value, version }) = self.read(store, key) else {
+                continue;
+            };
+            bytes += key.len() + value.len();
+            if entries.len() == limit || (bytes > MAX_PAGE_BYTES && !entries.is_empty()) {
+                let cursor = entries.last().map(|last| cursor(&range.direction, &last.key));
+                return Ok(Page { entries, cursor });
+            }
+            entries.push(Entry {
+                key: key.clone(),
+                value,
+                version,
+            });
+        }
+        Ok(Page {
+            entries,
+            cursor: None,
+        })
+    }
+
+    fn read(&self, store: &Store, key: &[u8]) -> Option<Versioned> {
+        match self.writes.get(key) {
+            Some(written) => written.clone().map(|value| Versioned { value, version: 0 }),
+            None => store.entries.get(key).map(|(value, version)| Versioned {
+                value: value.clone(),
+                version: *version,
+            }),
+        }
+    }
+
+    fn begin_write(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        if self.read_only {
+            return Err(read_only());
+        }
+        self.count_operations(1)?;
+        check_key(key)?;
+        if value.len() > MAX_VALUE_BYTES {
+            let message = format!("a value of {} bytes is too long", value.len());
+            return Err(over_limit(message, MAX_VALUE_BYTES));
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
+        let size = |value: Option<&[u8]>| key.len() + value.map_or(0, <[u8]>::len);
+        let replaced = self.writes.get(key).map_or(0, |old| size(old.as_deref()));
+        self.staged_bytes -= replaced;
+        if let Err(error) = self.stage_bytes(size(value)) {
+            self.staged_bytes += replaced;
+            return Err(error);
+        }
+        self.writes.insert(key.to_owned(), value.map(<[u8]>::to_owned));
+        Ok(())
+    }
+
+    fn stage_bytes(&mut self, bytes: usize) -> Result<(), Error> {
+        if bytes > MAX_STAGED_BYTES - self.staged_bytes {
+            return Err(over_limit("the call stages too many bytes", MAX_STAGED_BYTES));
+        }
+        self.staged_bytes += bytes;
+        Ok(())
+    }
+
+    fn count_operations(&mut self, count: usize) -> Result<(), Error> {
+        if count > MAX_OPERATIONS - self.operations {
+            return Err(over_limit(
+                "the call does too many store operations",
+                MAX_OPERATIONS,
+            ));
+        }
+        self.operations += count;
+        Ok(())
+    }
+}
+
+fn check_key(key: &[u8]) -> Result<(), Error> {
+    if key.len() > MAX_KEY_BYTES {
+        return Err(over_limit(
+            format!("a key of {} bytes is too long", key.len()),
+            MAX_KEY_BYTES,
+        ));
+    }
+    Ok(())
+}
+
+/// The part of a range that its cursor leaves. An empty one is written as a range that contains nothing.
+fn bounds(range: &Range) -> Result<(Bound<Vec<u8>>, Bound<Vec<u8>>), Error> {
+    check_key(&range.start)?;
+    if let Some(end) = &range.end {
+        check_key(end)?;
+        if *end < range.start {
+            return Err(invalid("the range is reversed: its end lies before its start"));
+        }
+    }
+    if range.limit == 0 {
+        return Err(invalid("the limit of a scan must be at least 1"));
+    }
+    let mut start = Bound::Included(range.start.clone());
+    let mut end = range.end.clone().map_or(Bound::Unbounded, Bound::Excluded);
+    if let Some(cursor) = &range.cursor {
+        let last = last_key(range, cursor)?;
+        match range.direction {
+            Direction::Ascending => start = Bound::Excluded(last),
+            Direction::Descending => end = Bound::Excluded(last),
+        }
+    }
+    if let (Bound::Excluded(first), Bound::Excluded(past)) = (&start, &end)
+        && first == past
+    {
+        // A map refuses a range that excludes both of its equal bounds.
+        start = Bound::Included(first.clone());
+    }
+    Ok((start, end))
+}
+
+/// A cursor is the direction and the last key of its page.
+fn cursor(direction: &Direction, last: &[u8]) -> Vec<u8> {
+    let tag = match direction {
+        Direction::Ascending => 1,
+        Direction::Descending => 2,
+    };
+    [&[tag], last].concat()
+}
+
+fn last_key(range: &Range, cursor_bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    let last = cursor_bytes.get(1..).unwrap_or_default().to_vec();
+    let inside = last >= range.start && range.end.as_ref().is_none_or(|end| last < *end);
+    if inside && cursor(&range.direction, &last) == cursor_bytes {
+        return Ok(last);
+    }
+    Err(invalid(
+        "the cursor is not one that a page of this range and direction gave",
+    ))
 }

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{Event, Position, Sink};
+use crate::capability::Error;
 use crate::capability::store::{CommitError, Outbox, Store};
 
 /// How the relay paces itself.
@@ -45,6 +46,20 @@ pub struct SinkStatus {
     pub last_error: Option<String>,
 }
 
+/// Why a relay cannot start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RelayError {
+    /// Sinks of one name would share one cursor, and each would miss what the other took.
+    #[error("two event sinks are named {0:?}: each needs a name of its own")]
+    SameName(String),
+    /// The sinks could not be made known to the store.
+    #[error("the sinks of events could not be attached to the store: {0}")]
+    Attach(#[from] CommitError),
+    /// The sinks' cursors could not be read.
+    #[error("the cursors of the event sinks could not be read: {0}")]
+    Cursor(#[from] Error),
+}
+
 /// Delivers durable events to the sinks, each in a task of its own, until it is stopped or the store closes.
 #[derive(Debug)]
 pub struct Relay {
@@ -55,17 +70,24 @@ pub struct Relay {
 
 impl Relay {
     /// Starts delivery from where each sink's durable cursor stands. `sinks` are all the sinks there are: what
-    /// only others have not acknowledged is dropped.
+    /// only others have not acknowledged is dropped. Without any, events stay in the outbox until it is full.
     ///
     /// # Errors
-    /// If the store is not available.
+    /// If two sinks have one name, or the store is not available.
     pub async fn start(
         store: &Store,
         sinks: Vec<Box<dyn Sink>>,
         options: RelayOptions,
-    ) -> Result<Self, CommitError> {
+    ) -> Result<Self, RelayError> {
         let outbox = store.outbox();
         let names: Vec<Arc<str>> = sinks.iter().map(|sink| sink.name().into()).collect();
+        if let Some((_, twin)) = names
+            .iter()
+            .enumerate()
+            .find(|(index, name)| names[..*index].contains(name))
+        {
+            return Err(RelayError::SameName(twin.to_string()));
+        }
         outbox.attach(names.clone()).await?;
         let (stop, stopped) = watch::channel(false);
         let mut relay = Self {

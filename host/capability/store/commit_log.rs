@@ -60,6 +60,9 @@ impl CommitLog {
     }
 
     pub(super) fn record(&mut self, namespace: Namespace, sequence: u64, keys: Vec<Bytes>) {
+        if keys.is_empty() {
+            return;
+        }
         let bytes = keys.iter().map(|key| key.len() + KEY_OVERHEAD).sum();
         let written = self.written.entry(namespace.clone()).or_default();
         for key in &keys {

@@ -3,7 +3,7 @@
 //!
 //! A [`Transaction`] reads one snapshot and stages its writes. [`Store::commit`] hands it to one committer
 //! thread, which validates what was read against what has been written since, and makes many transactions
-//! durable with one fsync. Nothing is acknowledged, nor seen by another transaction, before it is durable.
+//! durable at once. Nothing is acknowledged, nor seen by another transaction, before it is durable.
 //!
 //! ```text
 //! begin ─► get, put, scan, publish ─► commit ─► queue ─► committer: validate │ write │ fsync │ publish │ answer
@@ -19,14 +19,15 @@ mod layout;
 mod open;
 mod options;
 mod outbox;
+mod queue;
 mod read_set;
 mod scan;
 mod snapshot;
 mod submission;
 mod transaction;
+mod writer;
 
 use std::fmt;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -44,9 +45,10 @@ pub use submission::{CommitError, Committed, Submission};
 pub use transaction::{Access, Transaction, Versioned};
 
 use super::{Error, Namespace};
-use committer::{Commit, CommitQueue, CommittedState, Request};
+use queue::{Commit, CommitQueue, Request};
 use snapshot::Snapshot;
 use submission::Ticket;
+use writer::Writer;
 
 /// A store, open for one process. Clones are handles to the same one; when the last is dropped it closes.
 #[derive(Clone)]
@@ -81,8 +83,6 @@ struct Shared {
     queued_bytes: AtomicUsize,
     /// The last commit that published events. Also notified when the store ends.
     published: watch::Sender<u64>,
-    /// Keeps other processes out of the directory.
-    _lock: Option<File>,
 }
 
 impl Store {
@@ -93,13 +93,7 @@ impl Store {
     /// If another process uses the directory, access is denied, the file is damaged or was written by
     /// another version. A file that cannot be opened is never changed.
     pub fn open(directory: &Path, options: Options) -> Result<Self, OpenError> {
-        let lock = open::lock(directory)?;
-        let (database, state) = open::database(directory, options.cache_bytes)?;
-        let start = Self::start(database, state, options, Some(lock));
-        start.map_err(|cause| OpenError::Io {
-            path: directory.to_owned(),
-            cause,
-        })
+        Self::start(open::file(directory, &options)?, options, directory)
     }
 
     /// A store in memory, with the same rules, that is gone when it is closed.
@@ -107,46 +101,34 @@ impl Store {
     /// # Errors
     /// If the committer's thread cannot be started.
     pub fn in_memory(options: Options) -> Result<Self, OpenError> {
-        Self::with_backend(redb::backends::InMemoryBackend::new(), options)
+        Self::on_storage(redb::backends::InMemoryBackend::new(), options)
     }
 
-    /// A new store on any storage.
-    fn with_backend(storage: impl redb::StorageBackend, options: Options) -> Result<Self, OpenError> {
-        let path = Path::new(":memory:");
-        let failed = |e: redb::Error| OpenError::Corrupt {
-            path: path.to_owned(),
-            cause: e.to_string(),
-        };
-        let mut builder = redb::Builder::new();
-        let database = builder
-            .set_cache_size(options.cache_bytes)
-            .create_with_backend(storage);
-        let database = database.map_err(|e| failed(e.into()))?;
-        open::initialise(&database).map_err(failed)?;
-        let state = open::read_state(path, &database)?;
-        let start = Self::start(database, state, options, None);
-        start.map_err(|cause| OpenError::Io {
-            path: path.to_owned(),
-            cause,
-        })
+    /// A new store on storage of any kind, for instance one that fails as disks do.
+    ///
+    /// # Errors
+    /// If the storage is not empty or fails, or the committer's thread cannot be started.
+    pub fn on_storage(storage: impl redb::StorageBackend, options: Options) -> Result<Self, OpenError> {
+        Self::start(open::storage(storage, &options)?, options, Path::new("storage"))
     }
 
-    fn start(
-        database: redb::Database,
-        state: CommittedState,
-        options: Options,
-        lock: Option<File>,
-    ) -> std::io::Result<Self> {
+    fn start(writer: Writer, options: Options, path: &Path) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared {
             options,
             snapshot: ArcSwapOption::empty(),
             health: Mutex::new(Health::Open),
             queued_bytes: AtomicUsize::new(0),
-            published: watch::Sender::new(state.sequence),
-            _lock: lock,
+            published: watch::Sender::new(writer.sequence()),
         });
-        let queue = Arc::new(CommitQueue::start(shared.clone(), database, state)?);
-        Ok(Self { shared, queue })
+        let queue = CommitQueue::start(shared.clone(), writer);
+        let queue = queue.map_err(|cause| OpenError::Io {
+            path: path.to_owned(),
+            cause,
+        })?;
+        Ok(Self {
+            shared,
+            queue: Arc::new(queue),
+        })
     }
 
     /// Begins a transaction on a plugin's state. Costs next to nothing until it is used, and pins its

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use redb::{
     Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    StorageError,
+    StorageBackend, StorageError,
 };
 
-use super::committer::CommittedState;
+use super::Options;
 use super::layout;
 use super::outbox::Position;
+use super::writer::{State, Writer};
 
 /// Why a store could not be opened. Each message says where and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -73,13 +74,18 @@ impl OpenError {
     fn redb(path: &Path, error: redb::Error) -> Self {
         match error {
             redb::Error::DatabaseAlreadyOpen => Self::InUse(path.to_owned()),
-            redb::Error::Io(cause) if cause.kind() != ErrorKind::InvalidData => Self::io(path, cause),
+            redb::Error::Io(cause) if !speaks_of_damage(&cause) => Self::io(path, cause),
             other => Self::Corrupt {
                 path: path.to_owned(),
                 cause: other.to_string(),
             },
         }
     }
+}
+
+/// redb reports so a file that it did not write, or that was cut off.
+fn speaks_of_damage(cause: &io::Error) -> bool {
+    matches!(cause.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
 }
 
 const FILE: &str = "store.redb";
@@ -89,7 +95,7 @@ const LOCK: &str = "store.lock";
 
 /// Locks `directory`, creating it if need be. The lock lasts as long as the returned file and ends with the
 /// process, however that ends.
-pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
+fn lock(directory: &Path) -> Result<File, OpenError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -114,11 +120,9 @@ pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Opens the store in `directory`, which the caller has locked; creates it if there is none.
-pub(super) fn database(
-    directory: &Path,
-    cache_bytes: usize,
-) -> Result<(Database, CommittedState), OpenError> {
+/// Opens the store in `directory`; creates both if need be.
+pub(super) fn file(directory: &Path, options: &Options) -> Result<Writer, OpenError> {
+    let lock = lock(directory)?;
     let path = directory.join(FILE);
     if !path.try_exists().map_err(|e| OpenError::io(&path, e))? {
         create(directory, &path)?;
@@ -126,7 +130,7 @@ pub(super) fn database(
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|e| OpenError::io(&path, e))?;
     let mut builder = Builder::new();
     builder
-        .set_cache_size(cache_bytes)
+        .set_cache_size(options.cache_bytes)
         .set_repair_callback(log_repair);
     // redb reports the damage that a crash can do; other damage may make it panic.
     let opened = catch_unwind(AssertUnwindSafe(|| builder.open(&path)));
@@ -137,7 +141,19 @@ pub(super) fn database(
     });
     let database = opened.map_err(|e| OpenError::redb(&path, e.into()))?;
     let state = read_state(&path, &database)?;
-    Ok((database, state))
+    Ok(Writer::new(database, state, Some(lock)))
+}
+
+/// Makes a new store on `storage`, which is empty.
+pub(super) fn storage(storage: impl StorageBackend, options: &Options) -> Result<Writer, OpenError> {
+    let name = Path::new("storage");
+    let created = Builder::new()
+        .set_cache_size(options.cache_bytes)
+        .create_with_backend(storage);
+    let database = created.map_err(|e| OpenError::redb(name, e.into()))?;
+    initialise(&database).map_err(|e| OpenError::redb(name, e))?;
+    let state = read_state(name, &database)?;
+    Ok(Writer::new(database, state, None))
 }
 
 /// A crash while it runs leaves no store, or a whole one.
@@ -171,7 +187,7 @@ fn private_file() -> OpenOptions {
     options
 }
 
-pub(super) fn initialise(database: &Database) -> Result<(), redb::Error> {
+fn initialise(database: &Database) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     {
@@ -185,7 +201,7 @@ pub(super) fn initialise(database: &Database) -> Result<(), redb::Error> {
     Ok(transaction.commit()?)
 }
 
-pub(super) fn read_state(path: &Path, database: &Database) -> Result<CommittedState, OpenError> {
+fn read_state(path: &Path, database: &Database) -> Result<State, OpenError> {
     let failed = |e: redb::Error| OpenError::redb(path, e);
     let corrupt = |cause: &str| OpenError::Corrupt {
         path: path.to_owned(),
@@ -212,7 +228,7 @@ pub(super) fn read_state(path: &Path, database: &Database) -> Result<CommittedSt
         let (sink, position) = row.map_err(|e| failed(e.into()))?;
         Ok((sink.value().into(), Position::from_key(position.value())))
     });
-    Ok(CommittedState {
+    Ok(State {
         sequence: number(layout::META_SEQUENCE)?,
         outbox_entries: outbox.len().map_err(|e| failed(e.into()))?,
         outbox_bytes: number(layout::META_OUTBOX_BYTES)?,

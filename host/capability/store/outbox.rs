@@ -7,8 +7,8 @@ use redb::Table;
 use tokio::sync::{oneshot, watch};
 
 use super::Store;
-use super::committer::Request;
 use super::layout::{self, OutboxKey, OutboxRow};
+use super::queue::Request;
 use super::submission::{CommitError, Outcome};
 use crate::capability::{Error, Namespace};
 
@@ -38,9 +38,8 @@ impl StagedEvent {
         })
     }
 
-    /// What it counts against the bounds of the call and of the outbox.
     pub(super) fn bytes(&self) -> usize {
-        self.topic.len() + self.key.len() + self.payload.len()
+        event_bytes(&self.topic, &self.key, &self.payload)
     }
 
     pub(super) fn row<'a>(
@@ -98,19 +97,23 @@ impl Event {
     }
 }
 
-/// Removes the rows up to and including `through`; returns how many they were and their bytes.
+/// Removes the rows up to and including `through`; returns the bytes of their events.
 pub(super) fn trim(
     outbox: &mut Table<'_, OutboxKey, OutboxRow>,
     through: Position,
-) -> Result<(u64, u64), redb::StorageError> {
-    let (mut entries, mut bytes) = (0, 0);
+) -> Result<u64, redb::StorageError> {
+    let mut bytes = 0;
     for row in outbox.extract_from_if(..=through.key(), |_, _| true)? {
         let (_, row) = row?;
         let (_, _, topic, key, payload) = row.value();
-        entries += 1;
-        bytes += (topic.len() + key.len() + payload.len()) as u64;
+        bytes += event_bytes(topic, key, payload) as u64;
     }
-    Ok((entries, bytes))
+    Ok(bytes)
+}
+
+/// What an event counts against the bounds of a call and of the outbox.
+fn event_bytes(topic: &str, key: &str, payload: &[u8]) -> usize {
+    topic.len() + key.len() + payload.len()
 }
 
 /// The durable events that wait for delivery. Each sink has a durable cursor of its own; an event leaves the
@@ -165,7 +168,7 @@ impl Outbox {
         for row in rows.map_err(|e| shared.read_failed(&e))?.take(max_events) {
             let (position, row) = row.map_err(|e| shared.read_failed(&e))?;
             let (time, plugin, topic, key, payload) = row.value();
-            bytes += topic.len() + key.len() + payload.len();
+            bytes += event_bytes(topic, key, payload);
             events.push(Event {
                 position: Position::from_key(position.value()),
                 time: SystemTime::UNIX_EPOCH + Duration::from_nanos(time),

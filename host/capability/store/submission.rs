@@ -1,3 +1,4 @@
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -70,6 +71,15 @@ impl Submission {
         match &self.0 {
             State::Waiting { ticket, .. } if !ticket.withdraw() => Err(self),
             _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Submission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            State::Decided(outcome) => f.debug_tuple("Submission").field(outcome).finish(),
+            State::Waiting { ticket, .. } => f.debug_tuple("Submission").field(ticket).finish(),
         }
     }
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -74,6 +75,17 @@ impl Write {
             }),
             Self::Delete => None,
         }
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction")
+            .field("namespace", &self.namespace)
+            .field("access", &self.access)
+            .field("operations", &self.operations)
+            .field("staged_bytes", &self.staged_bytes)
+            .finish_non_exhaustive()
     }
 }
 

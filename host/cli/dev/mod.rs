@@ -79,6 +79,8 @@ async fn develop(args: &DevArgs, project: &Project, first: Build) -> anyhow::Res
     app.load_plugins().await?;
     let address = app.local_addr()?;
     let registry = app.registry.clone();
+    // From here on a signal drains, so before anybody is told that the host serves.
+    let shutdown = shutdown::requested().context("cannot listen to signals")?;
     announce(project, &registry, address);
     let rebuilding = async {
         let failed = rebuild_on_change(project, &registry, first.sources).await;
@@ -87,12 +89,7 @@ async fn develop(args: &DevArgs, project: &Project, first: Build) -> anyhow::Res
         }
         std::future::pending::<()>().await
     };
-    let serving = app.run(async {
-        if let Err(error) = shutdown::requested().await {
-            tracing::error!(%error, "cannot listen to signals");
-            std::future::pending().await
-        }
-    });
+    let serving = app.run(shutdown);
     tokio::select! {
         ended = serving => ended,
         () = rebuilding => Ok(()),

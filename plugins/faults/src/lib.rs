@@ -13,6 +13,7 @@ pub mod pb {
     mortise_guest::include_proto!("faults.v1");
 }
 
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mortise_guest::{Call, Config, ReadCall, Status};
@@ -108,14 +109,13 @@ impl pb::Faults for Faults {
 
     fn print(_: &mut Call, request: pb::PrintRequest) -> Result<pb::PrintResponse, Status> {
         for number in 1..=request.lines {
-            let end = if request.unfinished && number == request.lines {
-                ""
-            } else {
-                "\n"
-            };
+            let last = number == request.lines;
+            let end = if request.unfinished && last { "" } else { "\n" };
             print!("{number} {}{end}", request.text);
             eprint!("{number} {}{end}", request.text);
         }
+        // The standard library keeps an unfinished line back until it is told not to.
+        std::io::stdout().flush()?;
         Ok(pb::PrintResponse {})
     }
 

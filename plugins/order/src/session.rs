@@ -8,7 +8,7 @@ use mortise_guest::{Config, ReadCall, Status};
 use crate::identity::Identity;
 use crate::settings::Settings;
 
-/// Longest `x-request-id` taken, in bytes. It is echoed, and repeated in each log line.
+/// Longest `x-request-id` echoed, in bytes. The host also puts it in every log line of the call.
 const MAX_REQUEST_ID_BYTES: usize = 256;
 
 /// What is known of a call that may proceed.
@@ -27,15 +27,7 @@ impl Session {
     /// answer has.
     pub fn run<T>(call: &ReadCall, handler: impl FnOnce(&Self) -> Result<T, Status>) -> Result<T, Status> {
         let began = call.now();
-        let request_id = call.metadata().get("x-request-id");
-        // An error span, so that it is there whatever level the operator records.
-        let _span = request_id
-            .as_deref()
-            .filter(|id| id.len() <= MAX_REQUEST_ID_BYTES)
-            .map(|id| tracing::error_span!("call", "x-request-id" = id).entered());
-
-        let result = Self::admit(call, began, request_id.as_deref()).and_then(|session| handler(&session));
-
+        let result = Self::admit(call, began).and_then(|session| handler(&session));
         let spent = call.now().duration_since(began).unwrap_or_default();
         let told = call
             .trailers()
@@ -44,10 +36,10 @@ impl Session {
     }
 
     /// Refusals that cost least come first; the rate limit counts every call, so that none is free.
-    fn admit(call: &ReadCall, began: SystemTime, request_id: Option<&str>) -> Result<Self, Status> {
+    fn admit(call: &ReadCall, began: SystemTime) -> Result<Self, Status> {
         let headers = call.headers();
         headers.insert("server-version", env!("CARGO_PKG_VERSION"))?;
-        if let Some(id) = request_id {
+        if let Some(id) = call.metadata().get("x-request-id") {
             if id.len() > MAX_REQUEST_ID_BYTES {
                 let message = format!("x-request-id exceeds {MAX_REQUEST_ID_BYTES} bytes");
                 return Err(Status::invalid_argument(message));

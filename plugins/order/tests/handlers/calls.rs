@@ -5,7 +5,7 @@ use std::time::Duration;
 use mortise_guest::testing::{LogLevel, Request};
 use mortise_guest::{Code, details};
 
-use crate::shop::{an_order, anonymous, by, create, get, list, placed, refused, shop};
+use crate::shop::{an_order, anonymous, by, create, get, list, pay, placed, refused, shop};
 use order::pb::ListOrdersRequest;
 
 #[test]
@@ -46,22 +46,22 @@ fn nothing_is_made_up_where_nothing_was_set() {
 }
 
 #[test]
-fn every_log_line_of_a_call_has_its_request_id() {
+fn a_placed_and_a_changed_order_are_logged() {
     let mut host = shop();
-    let request = anonymous().metadata("x-request-id", "req-1");
-    let id = placed(&mut host, request, an_order());
-    assert!(!host.logs().is_empty());
-    for line in host.logs() {
-        assert_eq!(line.level, LogLevel::Info);
-        assert_eq!(line.field("order_id"), Some(id.as_str()));
-        assert_eq!(line.field("x-request-id"), Some("req-1"));
-    }
-    let before = host.logs().len();
-    placed(&mut host, anonymous(), an_order());
-    assert!(
-        host.logs()[before..]
-            .iter()
-            .all(|line| line.field("x-request-id").is_none())
+    let id = placed(&mut host, anonymous(), an_order());
+    pay(&mut host, anonymous(), &id, None).expect("confirmed");
+    let lines: Vec<_> = host
+        .logs()
+        .iter()
+        .map(|line| (line.level, line.message.as_str(), line.field("order_id")))
+        .collect();
+    let id = Some(id.as_str());
+    assert_eq!(
+        lines,
+        [
+            (LogLevel::Info, "order created", id),
+            (LogLevel::Info, "order changed", id)
+        ]
     );
 }
 

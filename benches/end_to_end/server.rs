@@ -1,0 +1,95 @@
+//! The servers, each a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) address: SocketAddr,
+    _data: Option<tempfile::TempDir>,
+}
+
+impl Server {
+    /// The baseline.
+    pub(crate) fn native() -> Self {
+        let program = std::env::current_exe().expect("this program");
+        let mut process = Command::new(program)
+            .arg(crate::native::ARGUMENT)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the native server starts");
+        let mut line = String::new();
+        let stdout = process.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("its address");
+        let address = line.trim().parse().expect("an address");
+        Self { process, address, _data: None }
+    }
+
+    /// The host as an operator runs it, with every guard on.
+    pub(crate) fn mortise(component: &Path, isolation: &str) -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        let address = free_address();
+        let config = data.path().join("mortise.toml");
+        let text = format!(
+            "[server]\nlisten = \"{address}\"\ndata = \"{0}/data\"\n[plugins.bench]\nfile = \"{1}\"\n\
+             isolation = \"{isolation}\"\n",
+            data.path().display(),
+            component.display()
+        );
+        std::fs::write(&config, text).expect("a configuration");
+        let process = Command::new(env!("CARGO_BIN_EXE_mortise"))
+            .arg("serve")
+            .arg("--config")
+            .arg(&config)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("mortise starts");
+        let started = Instant::now();
+        while std::net::TcpStream::connect(address).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(60), "mortise does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { process, address, _data: Some(data) }
+    }
+
+    /// User and system time so far.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("stat");
+        // The second field, the program's name, may hold spaces and ends with the last parenthesis.
+        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+        let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
+        // Fields 14 and 15 of proc(5), in ticks of 10 ms.
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself, which the measurement has then noticed.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+/// Builds the plugin as its author would for production.
+pub(crate) fn build_component() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = root.join("target/plugins");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--release", "-p", "bench", "--target", "wasm32-wasip2"])
+        .current_dir(root.join("plugins"))
+        .env("CARGO_TARGET_DIR", &target)
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "the plugin builds");
+    target.join("wasm32-wasip2/release/bench.wasm")
+}

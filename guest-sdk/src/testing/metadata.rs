@@ -1,0 +1,90 @@
+//! The host's rules for metadata, as it is configured by default.
+
+use super::refusal::{invalid, over_limit};
+use crate::MetadataEntry;
+use crate::bindings::mortise::plugin::types::Error;
+use crate::metadata::is_binary;
+
+/// Initial and trailing metadata together, as HTTP/2 counts it. Stock clients refuse more.
+const MAX_BYTES: usize = 8 * 1024;
+/// What HTTP/2 counts for an entry besides its key and value.
+const ENTRY_OVERHEAD: usize = 32;
+const MAX_ENTRIES: usize = 128;
+
+/// Headers of the transport, which are no metadata, besides `grpc-…` and pseudo-headers.
+const TRANSPORT_HEADERS: [&str; 16] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "server",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+
+/// Whether the host shows a request's entry to the plugin.
+pub(super) fn is_readable(key: &str) -> bool {
+    match key {
+        "user-agent" | "grpc-trace-bin" | "grpc-tags-bin" => true,
+        key => !key.starts_with("grpc-") && !TRANSPORT_HEADERS.contains(&key),
+    }
+}
+
+/// Whether the plugin may add an entry to the answer.
+pub(super) fn check<'m>(
+    sent: impl Iterator<Item = &'m MetadataEntry>,
+    key: &str,
+    value: &[u8],
+) -> Result<(), Error> {
+    if key.starts_with(':') || key.starts_with("grpc-") || TRANSPORT_HEADERS.contains(&key) {
+        return Err(invalid(format!(
+            "metadata key {key:?} is reserved for the transport"
+        )));
+    }
+    let in_key = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'_' | b'-' | b'.');
+    if key.is_empty() || !key.bytes().all(in_key) {
+        let rule = "use lower-case letters, digits, '-', '_' and '.'";
+        return Err(invalid(format!("metadata key {key:?} is not valid: {rule}")));
+    }
+    if !is_binary(key) && !value.iter().all(|byte| matches!(byte, 0x20..=0x7e)) {
+        let rule = "use a key that ends in -bin for bytes";
+        return Err(invalid(format!(
+            "the value of metadata key {key:?} is not printable ASCII: {rule}"
+        )));
+    }
+    let mut entries = 1;
+    let mut bytes = size(key, value);
+    for entry in sent {
+        entries += 1;
+        bytes += size(&entry.key, &entry.value);
+    }
+    if entries > MAX_ENTRIES {
+        return Err(over_limit(
+            "the answer's metadata has too many entries",
+            MAX_ENTRIES,
+        ));
+    }
+    if bytes > MAX_BYTES {
+        return Err(over_limit("the answer's metadata has too many bytes", MAX_BYTES));
+    }
+    Ok(())
+}
+
+fn size(key: &str, value: &[u8]) -> usize {
+    // Binary values travel as unpadded base64.
+    let value = if is_binary(key) {
+        (value.len() * 4).div_ceil(3)
+    } else {
+        value.len()
+    };
+    key.len() + value + ENTRY_OVERHEAD
+}

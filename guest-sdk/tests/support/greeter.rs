@@ -1,0 +1,62 @@
+//! What `mortise-guest-codegen` makes of a service, written by hand: this crate's tests have no build script.
+
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+use mortise_guest::plugin::{Method, Service, unary, unary_read_only};
+use mortise_guest::prost::Message;
+use mortise_guest::{Call, ReadCall, Status};
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Name {
+    #[prost(string, tag = "1")]
+    pub name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Greeting {
+    #[prost(string, tag = "1")]
+    pub text: String,
+}
+
+pub trait Greeter: Sized {
+    fn greet(_: &mut Call, _: Name) -> Result<Greeting, Status> {
+        Err(Status::unimplemented("/test.v1.Greeter/Greet is not implemented"))
+    }
+
+    fn recall(_: &mut ReadCall, _: Name) -> Result<Greeting, Status> {
+        Err(Status::unimplemented(
+            "/test.v1.Greeter/Recall is not implemented",
+        ))
+    }
+
+    const SERVICE: Service = Service {
+        methods: &[
+            Method {
+                path: "/test.v1.Greeter/Greet",
+                read_only: false,
+                handler: |call, request| unary(call, request, Self::greet),
+            },
+            Method {
+                path: "/test.v1.Greeter/Recall",
+                read_only: true,
+                handler: |call, request| unary_read_only(call, request, Self::recall),
+            },
+        ],
+        descriptors: b"",
+    };
+}
+
+pub trait Farewell: Sized {
+    fn part(_: &mut Call, _: Name) -> Result<Greeting, Status> {
+        Err(Status::unimplemented("/test.v1.Farewell/Part is not implemented"))
+    }
+
+    const SERVICE: Service = Service {
+        methods: &[Method {
+            path: "/test.v1.Farewell/Part",
+            read_only: false,
+            handler: |call, request| unary(call, request, Self::part),
+        }],
+        descriptors: b"",
+    };
+}

@@ -1,0 +1,6 @@
+#[derive(mortise_guest::Config)]
+enum Settings {
+    Region,
+}
+
+fn main() {}

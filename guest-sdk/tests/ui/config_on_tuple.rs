@@ -1,0 +1,4 @@
+#[derive(mortise_guest::Config)]
+struct Settings(Option<String>);
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[derive(mortise_guest::Config)]
+struct Settings {
+    region: Option<String>,
+}
+
+fn main() {}

@@ -1,0 +1,206 @@
+//! The classic anomalies of weaker isolation, each shown absent.
+
+use mortise::capability::store::{CommitError, Direction, Options, Store};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn no_lost_update() {
+    let store = memory();
+    set(&store, &[("n", "0")]).await;
+    let (mut first, mut second) = (write(&store), write(&store));
+    get(&mut first, "n");
+    get(&mut second, "n");
+    put(&mut first, "n", "1");
+    put(&mut second, "n", "1");
+    commit(&store, first).await.unwrap();
+    assert_eq!(commit(&store, second).await, Err(CommitError::Conflict));
+}
+
+#[tokio::test]
+async fn no_lost_update_within_one_batch() {
+    let faults = Faults::default();
+    let store = Store::on_storage(faults.disk(), Options::default()).unwrap();
+    set(&store, &[("n", "0")]).await;
+    let mut transactions: Vec<_> = (0..10).map(|_| write(&store)).collect();
+    for transaction in &mut transactions {
+        get(transaction, "n");
+        put(transaction, "n", "1");
+    }
+    let stalled = faults.stall();
+    // While this one is being written the others gather in the queue, and come as one batch.
+    let mut ahead = write(&store);
+    put(&mut ahead, "elsewhere", "");
+    let ahead = store.commit(ahead);
+    eventually("acceptance", || ahead.accepted()).await;
+    let waiting: Vec<_> = transactions
+        .into_iter()
+        .map(|transaction| store.commit(transaction))
+        .collect();
+    drop(stalled);
+    ahead.await.unwrap();
+    let mut committed = 0;
+    for submission in waiting {
+        match submission.await {
+            Ok(_) => committed += 1,
+            Err(error) => assert_eq!(error, CommitError::Conflict),
+        }
+    }
+    assert_eq!(committed, 1);
+}
+
+#[tokio::test]
+async fn no_write_skew() {
+    let store = memory();
+    set(&store, &[("alice", "on call"), ("bob", "on call")]).await;
+    let (mut first, mut second) = (write(&store), write(&store));
+    for transaction in [&mut first, &mut second] {
+        assert_eq!(transaction.scan(&everything()).unwrap().entries.len(), 2);
+    }
+    first.delete(b"alice").unwrap();
+    second.delete(b"bob").unwrap();
+    commit(&store, first).await.unwrap();
+    assert_eq!(commit(&store, second).await, Err(CommitError::Conflict));
+}
+
+#[tokio::test]
+async fn no_phantom_in_a_range() {
+    let store = memory();
+    set(&store, &[("a", ""), ("z", "")]).await;
+    let mut counter = write(&store);
+    let seen = counter
+        .scan(&range("b", Some("m"), Direction::Ascending, 10))
+        .unwrap();
+    assert!(seen.entries.is_empty());
+    put(&mut counter, "count", "0");
+    set(&store, &[("g", "")]).await;
+    assert_eq!(commit(&store, counter).await, Err(CommitError::Conflict));
+}
+
+#[tokio::test]
+async fn no_phantom_under_an_absent_key() {
+    let store = memory();
+    let (mut first, mut second) = (write(&store), write(&store));
+    assert!(first.insert(b"id", bytes("1")).unwrap());
+    assert!(second.insert(b"id", bytes("2")).unwrap());
+    commit(&store, first).await.unwrap();
+    assert_eq!(commit(&store, second).await, Err(CommitError::Conflict));
+    assert_eq!(get(&mut read(&store), "id").as_deref(), Some("1"));
+}
+
+/// A read-only transaction must not see the deposit without the withdrawal's fee being decided after it:
+/// Fekete, O'Neil and O'Neil's example, in which snapshot isolation lets three transactions form a cycle.
+#[tokio::test]
+async fn no_read_only_anomaly() {
+    let store = memory();
+    set(&store, &[("checking", "0"), ("savings", "0")]).await;
+    let mut withdraw = write(&store);
+    assert_eq!(get(&mut withdraw, "checking").as_deref(), Some("0"));
+    assert_eq!(get(&mut withdraw, "savings").as_deref(), Some("0"));
+    set(&store, &[("savings", "20")]).await;
+    let mut report = read(&store);
+    assert_eq!(get(&mut report, "checking").as_deref(), Some("0"));
+    assert_eq!(get(&mut report, "savings").as_deref(), Some("20"));
+    put(&mut withdraw, "checking", "-11");
+    assert_eq!(commit(&store, withdraw).await, Err(CommitError::Conflict));
+}
+
+#[tokio::test]
+async fn a_page_conflicts_with_what_it_read_and_not_beyond() {
+    for (direction, changed, conflict) in [
+        (Direction::Ascending, "a5", true),
+        (Direction::Ascending, "b", true),
+        (Direction::Ascending, "b5", false),
+        (Direction::Ascending, "d", false),
+        (Direction::Descending, "c5", true),
+        (Direction::Descending, "c", true),
+        (Direction::Descending, "b5", false),
+        (Direction::Descending, "a", false),
+        (Direction::Descending, "z", true),
+    ] {
+        let store = memory();
+        set(&store, &[("a", ""), ("b", ""), ("c", ""), ("d", "")]).await;
+        let mut transaction = write(&store);
+        let seen = keys(&transaction.scan(&range("", None, direction, 2)).unwrap().entries);
+        assert_eq!(seen.len(), 2);
+        put(&mut transaction, "result", "");
+        set(&store, &[(changed, "changed")]).await;
+        let outcome = commit(&store, transaction).await;
+        assert_eq!(
+            outcome.is_err(),
+            conflict,
+            "{direction:?} saw {seen:?}, then {changed:?} changed"
+        );
+    }
+}
+
+#[tokio::test]
+async fn later_pages_of_a_scan_count_as_read() {
+    let store = memory();
+    set(&store, &[("a", ""), ("b", ""), ("c", "")]).await;
+    let mut transaction = write(&store);
+    let mut range = range("", None, Direction::Ascending, 1);
+    range.cursor = transaction.scan(&range).unwrap().cursor;
+    range.cursor = transaction.scan(&range).unwrap().cursor;
+    put(&mut transaction, "result", "");
+    set(&store, &[("b", "changed")]).await;
+    assert_eq!(commit(&store, transaction).await, Err(CommitError::Conflict));
+}
+
+#[tokio::test]
+async fn blind_writes_and_reads_of_own_writes_never_conflict() {
+    let store = memory();
+    let mut transaction = write(&store);
+    put(&mut transaction, "a", "mine");
+    assert_eq!(get(&mut transaction, "a").as_deref(), Some("mine"));
+    set(&store, &[("a", "theirs")]).await;
+    commit(&store, transaction).await.unwrap();
+    assert_eq!(get(&mut read(&store), "a").as_deref(), Some("mine"));
+}
+
+#[tokio::test]
+async fn a_snapshot_older_than_the_log_counts_as_in_conflict() {
+    let store = Store::in_memory(Options {
+        max_log_bytes: 2_000,
+        ..Options::default()
+    })
+    .unwrap();
+    set(&store, &[("mine", "")]).await;
+    let mut transaction = write(&store);
+    get(&mut transaction, "mine");
+    put(&mut transaction, "mine", "changed");
+    for n in 0..100 {
+        set(&store, &[(&format!("other/{n}"), "")]).await;
+    }
+    assert_eq!(commit(&store, transaction).await, Err(CommitError::Conflict));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn counters_that_retry_on_conflict_add_up() {
+    const TASKS: usize = 8;
+    const ROUNDS: usize = 25;
+    let store = memory();
+    set(&store, &[("n", "0")]).await;
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for _ in 0..ROUNDS {
+                    loop {
+                        let mut transaction = write(&store);
+                        let n: usize = get(&mut transaction, "n").unwrap().parse().unwrap();
+                        put(&mut transaction, "n", &(n + 1).to_string());
+                        match commit(&store, transaction).await {
+                            Ok(_) => break,
+                            Err(error) => assert_eq!(error, CommitError::Conflict),
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(get(&mut read(&store), "n"), Some((TASKS * ROUNDS).to_string()));
+}

@@ -1,0 +1,12 @@
+//! The plugins' state, its events and their delivery, through the public surface and without wasm.
+#![allow(clippy::unwrap_used)]
+
+mod anomalies;
+mod commits;
+mod crash;
+mod delivery;
+mod failures;
+mod model;
+mod opening;
+mod support;
+mod transactions;

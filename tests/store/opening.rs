@@ -1,0 +1,144 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use mortise::capability::store::{OpenError, Options, Store};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn commits_survive_a_restart_and_numbering_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), Options::default()).unwrap();
+    assert_eq!(set(&store, &[("a", "1")]).await, 1);
+    drop(store);
+    let store = Store::open(directory.path(), Options::default()).unwrap();
+    assert_eq!(get(&mut read(&store), "a").as_deref(), Some("1"));
+    assert_eq!(set(&store, &[("a", "2")]).await, 2);
+}
+
+#[test]
+fn what_is_created_is_private() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("data/store");
+    let _store = Store::open(&directory, Options::default()).unwrap();
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(directory.clone()), 0o700);
+    for entry in fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(path.clone()), 0o600, "{path:?}");
+    }
+}
+
+#[test]
+fn a_second_host_on_the_directory_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Store::open(directory.path(), Options::default()).unwrap();
+    let error = Store::open(directory.path(), Options::default()).unwrap_err();
+    assert!(matches!(error, OpenError::InUse(_)));
+    assert!(error.to_string().contains("in use by another host"), "{error}");
+    first.close();
+    Store::open(directory.path(), Options::default()).unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_store_lets_go_of_the_directory_while_a_call_still_holds_a_transaction() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), Options::default()).unwrap();
+    set(&store, &[("a", "1")]).await;
+    let mut straggler = read(&store);
+    get(&mut straggler, "a");
+    store.close();
+    let reopened = Store::open(directory.path(), Options::default()).unwrap();
+    assert_eq!(get(&mut read(&reopened), "a").as_deref(), Some("1"));
+    straggler.get(b"a").unwrap_err();
+}
+
+#[track_caller]
+fn open_error(directory: &std::path::Path) -> OpenError {
+    Store::open(directory, Options::default()).unwrap_err()
+}
+
+#[test]
+fn a_file_that_is_not_a_store_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("store.redb");
+    for content in [&b"not a store"[..], &[0; 100_000], b"redb\x1a\x0a\xa9\x0d\x0a"] {
+        fs::write(&file, content).unwrap();
+        let error = open_error(directory.path());
+        assert!(matches!(error, OpenError::Corrupt { .. }), "{error:?}");
+        let message = error.to_string();
+        assert!(
+            message.contains("store.redb") && message.contains("restore it from a backup"),
+            "{message}"
+        );
+        assert_eq!(fs::read(&file).unwrap(), content);
+    }
+}
+
+#[tokio::test]
+async fn a_cut_off_file_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), Options::default()).unwrap();
+    set(&store, &[("a", &"x".repeat(200_000))]).await;
+    store.close();
+    let path = directory.path().join("store.redb");
+    let whole = fs::read(&path).unwrap();
+    for keep in [0, 64, 320, 4_096, whole.len() / 2] {
+        fs::write(&path, &whole[..keep]).unwrap();
+        let error = open_error(directory.path());
+        assert!(
+            matches!(error, OpenError::Corrupt { .. }),
+            "{keep} bytes: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn a_store_of_another_version_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    Store::open(directory.path(), Options::default()).unwrap().close();
+    let database = redb::Database::open(directory.path().join("store.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let meta = redb::TableDefinition::<&str, u64>::new("/meta");
+    transaction
+        .open_table(meta)
+        .unwrap()
+        .insert("format", 99)
+        .unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let error = open_error(directory.path());
+    assert!(matches!(error, OpenError::WrongVersion { found: 99, .. }));
+    assert!(error.to_string().contains("format 99"), "{error}");
+}
+
+#[test]
+fn another_programs_database_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = redb::Database::create(directory.path().join("store.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction
+        .open_table(redb::TableDefinition::<&str, &str>::new("/meta"))
+        .unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    assert!(matches!(open_error(directory.path()), OpenError::Corrupt { .. }));
+}
+
+#[test]
+fn a_creation_that_was_cut_off_begins_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("store.redb.new"), b"half").unwrap();
+    Store::open(directory.path(), Options::default()).unwrap();
+    assert!(!directory.path().join("store.redb.new").exists());
+}
+
+#[test]
+fn a_directory_that_is_a_file_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    fs::write(&path, b"").unwrap();
+    let error = open_error(&path);
+    assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
+    assert!(error.to_string().contains("file"), "{error}");
+}
