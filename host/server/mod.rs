@@ -1,5 +1,6 @@
 //! The listener and everything between a connection and `dispatch.rs`.
 
+mod drain;
 pub(crate) mod framing;
 mod health;
 mod listener;

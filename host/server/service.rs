@@ -14,6 +14,7 @@ use tonic_health::server::HealthService;
 use tonic_reflection::pb::{v1, v1alpha};
 use tower_service::Service;
 
+use super::drain::UntilDrained;
 use super::framing::Response;
 use super::listener::{Listener, Peer};
 use super::reflection::Reflection;
@@ -51,6 +52,7 @@ pub async fn serve(
     mut draining: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
     let service = GrpcService {
+        draining: draining.clone(),
         health: HealthServer::new(health),
         reflection: options.reflection.then(|| {
             let reflection = Reflection::new(dispatcher.clone());
@@ -72,6 +74,7 @@ pub async fn serve(
 
 #[derive(Clone)]
 struct GrpcService {
+    draining: watch::Receiver<bool>,
     health: HealthServer,
     reflection: Option<(ReflectionV1, ReflectionV1Alpha)>,
     dispatcher: Arc<Dispatcher>,
@@ -94,9 +97,13 @@ impl Service<http::Request<Body>> for GrpcService {
         }
         let service = request.uri().path().split('/').nth(1).unwrap_or_default();
         match (service, &mut self.reflection) {
-            ("grpc.health.v1.Health", _) => self.health.call(request),
-            ("grpc.reflection.v1.ServerReflection", Some((v1, _))) => v1.call(request),
-            ("grpc.reflection.v1alpha.ServerReflection", Some((_, v1alpha))) => v1alpha.call(request),
+            ("grpc.health.v1.Health", _) => until_drained(self.health.call(request), &self.draining),
+            ("grpc.reflection.v1.ServerReflection", Some((v1, _))) => {
+                until_drained(v1.call(request), &self.draining)
+            }
+            ("grpc.reflection.v1alpha.ServerReflection", Some((_, v1alpha))) => {
+                until_drained(v1alpha.call(request), &self.draining)
+            }
             _ => {
                 let dispatcher = self.dispatcher.clone();
                 let (head, body) = request.into_parts();
@@ -105,6 +112,13 @@ impl Service<http::Request<Body>> for GrpcService {
             }
         }
     }
+}
+
+/// The host's own streams, health watches above all, would keep a draining host waiting for as long as their
+/// clients like.
+fn until_drained(answer: Answer, draining: &watch::Receiver<bool>) -> Answer {
+    let draining = draining.clone();
+    Box::pin(async move { Ok(answer.await?.map(|body| Body::new(UntilDrained::new(body, draining)))) })
 }
 
 /// What is not gRPC gets an HTTP answer (gRPC over HTTP/2, "Requests").

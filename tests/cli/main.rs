@@ -3,6 +3,7 @@
 mod call;
 mod check;
 mod echo;
+mod explain;
 mod general;
 mod inspect;
 mod new;
