@@ -207,7 +207,10 @@ fn log_failure(failure: &Failure, deadline: &Deadline) {
     let row = failure.row();
     let (reason, code, blame) = (row.reason, row.code, row.blame.as_str());
     let ms = deadline.elapsed().as_millis() as u64;
-    if row.blame == Blame::Client {
+    if *failure == Failure::DeadlineExceeded {
+        // Nobody's fault for sure: a client in a hurry, or a plugin that takes too long.
+        tracing::info!(reason, ?code, ms, "call failed: {}", row.message);
+    } else if row.blame == Blame::Client {
         tracing::debug!(reason, ?code, blame, ms, "call failed: {}", row.message);
     } else {
         let cause = failure.cause().map(tracing::field::display);

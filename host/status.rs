@@ -105,11 +105,6 @@ pub enum Failure {
         /// The limit.
         limit: usize,
     },
-    /// A NO_SIDE_EFFECTS method staged writes or events, or another rule about answers was broken.
-    InvalidAnswer {
-        /// For the operator's log.
-        cause: String,
-    },
     /// The transaction met a conflict in every attempt it was given.
     Conflict {
         /// How many attempts were made.
@@ -117,11 +112,6 @@ pub enum Failure {
     },
     /// The store refused the commit, and nothing of it was kept.
     StoreUnavailable {
-        /// For the operator's log.
-        cause: String,
-    },
-    /// The store failed with an error of its own, and nothing was kept.
-    StoreFailed {
         /// For the operator's log.
         cause: String,
     },
@@ -166,10 +156,8 @@ pub const REASONS: &[&str] = &[
     "PLUGIN_FAILED",
     "PLUGIN_OUT_OF_MEMORY",
     "ANSWER_TOO_LARGE",
-    "INVALID_ANSWER",
     "CONFLICT",
     "STORE_UNAVAILABLE",
-    "STORE_FAILED",
     "COMMIT_UNKNOWN",
     "INTERNAL",
 ];
@@ -273,12 +261,6 @@ impl Failure {
                 Plugin,
                 format!("Response message of {size} bytes is over the limit of {limit}").into(),
             ),
-            Self::InvalidAnswer { .. } => row(
-                "INVALID_ANSWER",
-                Code::Internal,
-                Plugin,
-                "The service gave an invalid answer".into(),
-            ),
             Self::Conflict { .. } => row(
                 "CONFLICT",
                 Code::Aborted,
@@ -290,12 +272,6 @@ impl Failure {
                 Code::Unavailable,
                 Store,
                 "The store is unavailable; nothing was changed".into(),
-            ),
-            Self::StoreFailed { .. } => row(
-                "STORE_FAILED",
-                Code::Internal,
-                Store,
-                "The store failed; nothing was changed".into(),
             ),
             Self::CommitUnknown { .. } => row(
                 "COMMIT_UNKNOWN",
@@ -317,9 +293,7 @@ impl Failure {
         match self {
             Self::PluginFailed { cause }
             | Self::PluginOutOfMemory { cause, .. }
-            | Self::InvalidAnswer { cause }
             | Self::StoreUnavailable { cause }
-            | Self::StoreFailed { cause }
             | Self::CommitUnknown { cause }
             | Self::Internal { cause } => Some(cause),
             _ => None,
@@ -429,10 +403,8 @@ mod tests {
                 cause: cause(),
             },
             Failure::AnswerTooLarge { size: 2, limit: 1 },
-            Failure::InvalidAnswer { cause: cause() },
             Failure::Conflict { attempts: 5 },
             Failure::StoreUnavailable { cause: cause() },
-            Failure::StoreFailed { cause: cause() },
             Failure::CommitUnknown { cause: cause() },
             Failure::Internal { cause: cause() },
         ]
