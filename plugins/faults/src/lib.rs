@@ -164,6 +164,15 @@ impl pb::Faults for Faults {
         })
     }
 
+    fn write_anyway(
+        _: &mut ReadCall,
+        request: pb::WriteAnywayRequest,
+    ) -> Result<pb::WriteAnywayResponse, Status> {
+        Ok(pb::WriteAnywayResponse {
+            errors: state::write_anyway(&request.key),
+        })
+    }
+
     fn increment(call: &mut Call, request: pb::IncrementRequest) -> Result<pb::IncrementResponse, Status> {
         let value = state::increment(call, &request)?;
         Ok(pb::IncrementResponse {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mortise_guest::bindings::mortise::plugin::types::Error;
+use mortise_guest::bindings::mortise::plugin::{events, store};
 use mortise_guest::{Call, Decision, Rate, Status};
 
 use crate::pb::write_then_request::Ending;
@@ -27,6 +29,17 @@ pub fn write_then(call: &Call, request: &WriteThenRequest) -> Result<WriteThenRe
         }),
         Ending::Unspecified => Err(Status::invalid_argument("ending must be set")),
     }
+}
+
+/// Straight to the contract's imports, as a guest without the SDK could: a `ReadCall` has no way to write.
+pub fn write_anyway(key: &str) -> Vec<String> {
+    let said = |result: Result<(), Error>| result.err().map(|error| error.message).unwrap_or_default();
+    vec![
+        said(store::put(key.as_bytes(), b"written")),
+        said(store::insert(key.as_bytes(), b"written").map(drop)),
+        said(store::delete(key.as_bytes()).map(drop)),
+        said(events::publish(TOPIC, key, b"written")),
+    ]
 }
 
 /// The counter's new value.

@@ -1,0 +1,23 @@
+//! The host as its clients and its operator see it: the real binary, real sockets, real plugins.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admission;
+mod cache;
+mod deadlines;
+mod faults;
+mod files;
+mod isolation;
+mod metadata;
+mod orders;
+mod plugins;
+mod protocol;
+mod reflection;
+mod sandbox;
+mod shutdown;
+mod sizes;
+mod start;
+mod statuses;
+mod swap;
+mod transactions;

@@ -1,0 +1,178 @@
+//! Metadata in both directions.
+
+use tonic::Code;
+
+use crate::in_both_modes;
+use crate::support::pb::faults::*;
+use crate::support::{Isolation, Plugin, Setup};
+
+in_both_modes!(
+    requests_arrive_whole,
+    malformed_metadata_is_refused,
+    answers_keep_initial_and_trailing_apart,
+    reserved_and_oversize_entries_are_refused_to_the_guest,
+);
+
+const ECHO: &str = "/faults.v1.Faults/Echo";
+const SET: &str = "/faults.v1.Faults/SetMetadata";
+
+fn entry(key: &str, value: &[u8]) -> Entry {
+    Entry {
+        key: key.into(),
+        value: value.to_vec(),
+    }
+}
+
+async fn requests_arrive_whole(isolation: Isolation) {
+    let host = Setup::of(Plugin::faults(isolation)).start().await;
+    let headers = [
+        ("user-id", "first"),
+        ("other", "between"),
+        ("user-id", "second"),
+        ("user-id", ""),
+        // Padded, not padded, and two values in one header.
+        ("token-bin", "aGk="),
+        ("token-bin", "AP8"),
+        ("token-bin", "eW8,eWE="),
+        ("user-agent", "raw/1"),
+        ("grpc-timeout", "60S"),
+        ("grpc-encoding", "identity"),
+        (
+            "traceparent",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ),
+    ];
+    let answer = host
+        .raw()
+        .await
+        .unary(ECHO, &headers, &EchoRequest::default())
+        .await;
+    let seen = answer.message::<EchoResponse>();
+    let values = |key: &str| -> Vec<Vec<u8>> {
+        let entries = seen.metadata.iter().filter(|entry| entry.key == key);
+        entries.map(|entry| entry.value.clone()).collect()
+    };
+    assert_eq!(values("user-id"), [&b"first"[..], b"second", b""]);
+    assert_eq!(values("other"), [b"between"]);
+    assert_eq!(values("token-bin"), [&b"hi"[..], b"\x00\xff", b"yo", b"ya"]);
+    assert_eq!(values("user-agent"), [b"raw/1"]);
+    for hidden in ["te", "content-type", "grpc-timeout", "grpc-encoding"] {
+        assert!(values(hidden).is_empty(), "{hidden}");
+    }
+    assert!(seen.metadata.iter().all(|entry| !entry.key.starts_with(':')));
+    assert_eq!(seen.traceparent, headers[10].1);
+    assert_eq!(seen.peer.split(':').next(), Some("127.0.0.1"));
+    assert_eq!((seen.attempt, seen.principal), (1, None));
+    assert!(!seen.call_id.is_empty());
+    host.stop().await;
+}
+
+async fn malformed_metadata_is_refused(isolation: Isolation) {
+    let limit = "[server]\nmax_metadata_entries = 16";
+    let host = Setup::of(Plugin::faults(isolation)).with(limit).start().await;
+    let raw = host.raw().await;
+    let answer = raw
+        .unary(ECHO, &[("token-bin", "not base64!")], &EchoRequest::default())
+        .await;
+    assert_eq!(
+        (answer.code(), answer.reason().as_str()),
+        (Code::Internal, "MALFORMED_BINARY_METADATA")
+    );
+    let answer = raw.unary(ECHO, &[("a", "b"); 17], &EchoRequest::default()).await;
+    assert_eq!(
+        (answer.code(), answer.reason().as_str()),
+        (Code::ResourceExhausted, "TOO_MUCH_METADATA")
+    );
+    host.stop().await;
+}
+
+async fn answers_keep_initial_and_trailing_apart(isolation: Isolation) {
+    let host = Setup::of(Plugin::faults(isolation)).start().await;
+    let request = SetMetadataRequest {
+        initial: vec![
+            entry("a", b"1"),
+            entry("a", b"2"),
+            entry("both", b"i"),
+            entry("i-bin", b"\0\xff\n"),
+        ],
+        trailing: vec![
+            entry("b", b"3"),
+            entry("both", b"t"),
+            entry("b", b"4"),
+            entry("t-bin", b""),
+        ],
+    };
+    let answer = host.raw().await.unary(SET, &[], &request).await;
+    assert!(
+        answer
+            .message::<SetMetadataResponse>()
+            .errors
+            .iter()
+            .all(String::is_empty)
+    );
+    let trailers = answer.trailers.expect("trailers");
+    let values = |map: &http::HeaderMap, key: &str| -> Vec<String> {
+        map.get_all(key)
+            .iter()
+            .map(|value| value.to_str().expect("ASCII").to_owned())
+            .collect()
+    };
+    assert_eq!(values(&answer.headers, "a"), ["1", "2"]);
+    assert_eq!(values(&answer.headers, "both"), ["i"]);
+    assert_eq!(values(&answer.headers, "i-bin"), ["AP8K"], "not padded");
+    assert_eq!(values(&trailers, "b"), ["3", "4"]);
+    assert_eq!(values(&trailers, "both"), ["t"]);
+    assert_eq!(values(&trailers, "t-bin"), [""]);
+    assert!(!answer.headers.contains_key("b") && !trailers.contains_key("a"));
+    // What one call has set is not on the next one's answer.
+    let answer = host
+        .raw()
+        .await
+        .unary(SET, &[], &SetMetadataRequest::default())
+        .await;
+    assert!(!answer.headers.contains_key("a") && !answer.trailers.expect("trailers").contains_key("b"));
+    host.stop().await;
+}
+
+async fn reserved_and_oversize_entries_are_refused_to_the_guest(isolation: Isolation) {
+    let host = Setup::of(Plugin::faults(isolation)).start().await;
+    let refused = [
+        entry("grpc-status", b"0"),
+        entry("grpc-message", b"forged"),
+        entry("grpc-anything", b"x"),
+        entry(":status", b"200"),
+        entry("content-type", b"text/html"),
+        entry("te", b"x"),
+        entry("connection", b"close"),
+        entry("content-length", b"1"),
+        entry("Upper", b"x"),
+        entry("sp ace", b"x"),
+        entry("", b"x"),
+        entry("line", b"a\r\nforged: b"),
+        entry("text", "é".as_bytes()),
+        entry("long", &[b'x'; 8192]),
+    ];
+    let request = SetMetadataRequest {
+        initial: refused.to_vec(),
+        trailing: refused.to_vec(),
+    };
+    let answer = host.raw().await.unary(SET, &[], &request).await;
+    let errors = answer.message::<SetMetadataResponse>().errors;
+    assert_eq!(errors.len(), 2 * refused.len());
+    for (entry, error) in refused.iter().chain(&refused).zip(errors) {
+        assert!(!error.is_empty(), "{:?} was taken", entry.key);
+    }
+    assert_eq!(answer.headers["content-type"], "application/grpc");
+    for key in [
+        "grpc-message",
+        "grpc-anything",
+        "connection",
+        "forged",
+        "line",
+        "text",
+        "long",
+    ] {
+        assert!(!answer.headers.contains_key(key), "{key}");
+    }
+    host.stop().await;
+}

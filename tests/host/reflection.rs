@@ -1,0 +1,172 @@
+//! Reflection, both versions, and health.
+
+use prost::Message;
+use prost_types::FileDescriptorProto;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_reflection::pb::{v1, v1alpha};
+
+use crate::support::{Host, Isolation, Plugin, Setup};
+
+/// Asks one version of reflection one question, and evaluates to the answer.
+macro_rules! ask {
+    ($version:ident, $host:expr, $question:ident($value:expr)) => {{
+        use $version::server_reflection_client::ServerReflectionClient;
+        use $version::server_reflection_request::MessageRequest;
+        let request = $version::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::$question($value)),
+        };
+        let mut client = ServerReflectionClient::new($host.channel());
+        let answers = client
+            .server_reflection_info(tokio_stream::once(request))
+            .await
+            .expect("it is served");
+        let answer = answers
+            .into_inner()
+            .next()
+            .await
+            .expect("an answer")
+            .expect("an answer");
+        answer.message_response.expect("an answer")
+    }};
+}
+
+/// The services that reflection lists, the host's own included.
+pub(crate) async fn services(host: &Host) -> Vec<String> {
+    match ask!(v1, host, ListServices(String::new())) {
+        v1::server_reflection_response::MessageResponse::ListServicesResponse(list) => {
+            list.service.into_iter().map(|service| service.name).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A reflection stream that got an answer and may be asked more.
+pub(crate) async fn held_open(host: &Host) -> impl Sized + use<> {
+    use v1::server_reflection_request::MessageRequest;
+    let (questions, receiver) = mpsc::channel(1);
+    let request = v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    questions.send(request).await.expect("there is room");
+    let mut client = v1::server_reflection_client::ServerReflectionClient::new(host.channel());
+    let answers = client
+        .server_reflection_info(ReceiverStream::new(receiver))
+        .await
+        .expect("it is served");
+    let mut answers = answers.into_inner();
+    answers.next().await.expect("an answer").expect("an answer");
+    (questions, answers)
+}
+
+fn packages(files: &[Vec<u8>]) -> Vec<String> {
+    let file = |bytes: &Vec<u8>| FileDescriptorProto::decode(bytes.as_slice()).expect("a descriptor");
+    files
+        .iter()
+        .map(file)
+        .map(|file| file.package().to_owned())
+        .collect()
+}
+
+macro_rules! reflection_answers {
+    ($test:ident, $version:ident) => {
+        #[tokio::test]
+        async fn $test() {
+            use $version::server_reflection_response::MessageResponse;
+            let plugins = Setup::of(Plugin::faults(Isolation::Call)).and(Plugin::order(Isolation::Call));
+            let host = plugins.start().await;
+
+            let MessageResponse::ListServicesResponse(list) = ask!($version, host, ListServices("*".into()))
+            else {
+                panic!("no list");
+            };
+            let names: Vec<_> = list
+                .service
+                .into_iter()
+                .map(|service| service.name)
+                .collect();
+            let expected = [
+                "faults.v1.Faults",
+                "grpc.health.v1.Health",
+                "grpc.reflection.v1.ServerReflection",
+                "grpc.reflection.v1alpha.ServerReflection",
+                "order.v1.OrderService",
+            ];
+            assert_eq!(names, expected);
+
+            for (symbol, package) in [
+                ("order.v1.OrderService", "order.v1"),
+                ("order.v1.OrderService.CreateOrder", "order.v1"),
+                ("order.v1.Order", "order.v1"),
+                ("faults.v1.Entry", "faults.v1"),
+                ("grpc.health.v1.Health", "grpc.health.v1"),
+            ] {
+                let answer = ask!($version, host, FileContainingSymbol(symbol.into()));
+                let MessageResponse::FileDescriptorResponse(files) = answer else {
+                    panic!("{symbol}: {answer:?}")
+                };
+                assert!(
+                    packages(&files.file_descriptor_proto).contains(&package.into()),
+                    "{symbol}"
+                );
+            }
+            let answer = ask!(
+                $version,
+                host,
+                FileByFilename("order/v1/order.proto".into())
+            );
+            let MessageResponse::FileDescriptorResponse(files) = answer else {
+                panic!("{answer:?}")
+            };
+            assert_eq!(packages(&files.file_descriptor_proto), ["order.v1"]);
+
+            let answer = ask!(
+                $version,
+                host,
+                FileContainingSymbol("order.v1.Nothing".into())
+            );
+            let MessageResponse::ErrorResponse(error) = answer else {
+                panic!("{answer:?}")
+            };
+            assert_eq!(error.error_code, tonic::Code::NotFound as i32);
+            host.stop().await;
+        }
+    };
+}
+
+reflection_answers!(v1_describes_every_service, v1);
+reflection_answers!(v1alpha_describes_every_service, v1alpha);
+
+#[tokio::test]
+async fn reflection_can_be_turned_off() {
+    let off = "[server]\nreflection = false";
+    let host = Setup::of(Plugin::faults(Isolation::Call)).with(off).start().await;
+    let mut client = v1::server_reflection_client::ServerReflectionClient::new(host.channel());
+    let status = client
+        .server_reflection_info(tokio_stream::empty())
+        .await
+        .expect_err("it is off");
+    assert_eq!(status.code(), tonic::Code::Unimplemented);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn health_knows_every_service() {
+    let plugins = Setup::of(Plugin::faults(Isolation::Call)).and(Plugin::order(Isolation::Call));
+    let host = plugins.start().await;
+    for service in ["", "faults.v1.Faults", "order.v1.OrderService"] {
+        assert_eq!(
+            host.health_of(service).await,
+            Some(ServingStatus::Serving),
+            "{service:?}"
+        );
+    }
+    for service in ["faults.v1", "order.v1.Nothing"] {
+        assert_eq!(host.health_of(service).await, None, "{service:?}");
+    }
+    host.stop().await;
+}

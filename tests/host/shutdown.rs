@@ -1,0 +1,188 @@
+//! SIGTERM and Ctrl-C.
+
+use rustix::process::Signal;
+use tokio_stream::StreamExt;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+
+use crate::admission::until_full;
+use crate::in_both_modes;
+use crate::orders::order;
+use crate::support::pb::faults::*;
+use crate::support::raw::RawAnswer;
+use crate::support::{Host, Isolation, Plugin, Setup, until_some, within_patience};
+
+in_both_modes!(
+    calls_in_flight_finish,
+    the_drain_timeout_cuts_calls_off,
+    a_second_signal_ends_at_once,
+);
+
+/// One call of the plugin of faults at a time, so that a refused one proves that another is running.
+fn one_at_a_time(isolation: Isolation, server: &str) -> Setup {
+    let faults = Plugin::faults(isolation).key("max_concurrent_calls", 1);
+    Setup::of(faults).with(&format!("[server]\nmax_queued_calls = 0\n{server}"))
+}
+
+/// A call that is in its sandbox.
+async fn running(
+    host: &Host,
+    path: &'static str,
+    message: SleepRequest,
+) -> tokio::task::JoinHandle<RawAnswer> {
+    let raw = host.raw().await;
+    let call = tokio::spawn(async move { raw.unary(path, &[], &message).await });
+    until_full(host).await;
+    call
+}
+
+/// A call that never ends by itself.
+async fn endless(host: &Host) -> tokio::task::JoinHandle<RawAnswer> {
+    running(host, "/faults.v1.Faults/Loop", SleepRequest::default()).await
+}
+
+async fn calls_in_flight_finish(isolation: Isolation) {
+    let host = one_at_a_time(isolation, "")
+        .and(Plugin::order(isolation))
+        .start()
+        .await;
+    let mut health = host.health();
+    let service = "faults.v1.Faults".to_owned();
+    let watch = health
+        .watch(HealthCheckRequest { service })
+        .await
+        .expect("health is watched");
+    let mut watch = watch.into_inner();
+    let status = watch.next().await.expect("a status").expect("a status");
+    assert_eq!(status.status(), ServingStatus::Serving);
+
+    let slow = running(
+        &host,
+        "/faults.v1.Faults/Sleep",
+        SleepRequest { milliseconds: 2000 },
+    )
+    .await;
+    let load: Vec<_> = (0..4)
+        .map(|client| {
+            let mut orders = host.orders();
+            tokio::spawn(async move {
+                let mut placed = 0;
+                while orders
+                    .create_order(order(&format!("{client}-{placed}")))
+                    .await
+                    .is_ok()
+                {
+                    placed += 1;
+                }
+                placed
+            })
+        })
+        .collect();
+    until_some("orders", async || {
+        let request = crate::support::pb::order::GetOrderRequest { id: "0-0".into() };
+        host.orders().get_order(request).await.ok()
+    })
+    .await;
+
+    host.signal(Signal::TERM);
+    let status = within_patience("a change of health", watch.next())
+        .await
+        .expect("a status")
+        .expect("a status");
+    assert_eq!(status.status(), ServingStatus::NotServing);
+    let slept = slow.await.expect("no panic").message::<SleepResponse>().slept;
+    assert!(slept >= 2000, "{slept}");
+    let log = host.log.clone();
+    assert_eq!(host.exit().await.code(), Some(0), "{}", log.text());
+    for client in load {
+        assert!(client.await.expect("no panic") > 0);
+    }
+    assert!(
+        log.all(|line| line.level() == "ERROR").is_empty(),
+        "{}",
+        log.text()
+    );
+}
+
+async fn the_drain_timeout_cuts_calls_off(isolation: Isolation) {
+    let host = one_at_a_time(isolation, "drain_timeout_ms = 200").start().await;
+    let call = endless(&host).await;
+    let log = host.log.clone();
+    host.stop().await;
+    assert!(call.await.is_err(), "the answer never came");
+    assert_eq!(
+        log.all(|line| line.message().contains("calls in flight are cut off"))
+            .len(),
+        1
+    );
+}
+
+async fn a_second_signal_ends_at_once(isolation: Isolation) {
+    for signal in [Signal::TERM, Signal::INT] {
+        let host = one_at_a_time(isolation, "drain_timeout_ms = 3600000")
+            .start()
+            .await;
+        let call = endless(&host).await;
+        host.signal(signal);
+        host.log
+            .wait_for("draining", |line| line.message().starts_with("draining"))
+            .await;
+        host.signal(signal);
+        assert_eq!(host.exit().await.code(), Some(143));
+        assert!(call.await.is_err(), "the answer never came");
+    }
+}
+
+#[tokio::test]
+async fn calls_are_served_while_load_balancers_take_notice() {
+    let delay = "[server]\ndrain_delay_ms = 600000";
+    let host = Setup::of(Plugin::faults(Isolation::Call))
+        .with(delay)
+        .start()
+        .await;
+    host.signal(Signal::INT);
+    host.wait_until("faults.v1.Faults", ServingStatus::NotServing)
+        .await;
+    host.wait_until("", ServingStatus::NotServing).await;
+    host.faults().count(CountRequest {}).await.expect("still served");
+    host.signal(Signal::INT);
+    assert_eq!(host.exit().await.code(), Some(143));
+}
+
+/// Clients watch health and hold reflection open for as long as they are connected: that must not keep a
+/// host from ending.
+#[tokio::test]
+async fn idle_connections_and_watches_do_not_hold_up_the_end() {
+    let timeout = "[server]\ndrain_timeout_ms = 3600000";
+    let host = Setup::of(Plugin::faults(Isolation::Call))
+        .with(timeout)
+        .start()
+        .await;
+    let _idle = host.raw().await;
+    let mut watch = host
+        .health()
+        .watch(HealthCheckRequest::default())
+        .await
+        .expect("watched")
+        .into_inner();
+    watch.next().await.expect("a status").expect("a status");
+    let reflection = crate::reflection::held_open(&host).await;
+    host.stop().await;
+    drop(reflection);
+}
+
+#[tokio::test]
+async fn a_draining_host_accepts_no_connections() {
+    let host = one_at_a_time(Isolation::Call, "drain_timeout_ms = 3600000")
+        .start()
+        .await;
+    let call = endless(&host).await;
+    host.signal(Signal::TERM);
+    until_some("a refused connection", async || {
+        tokio::net::TcpStream::connect(host.address).await.err()
+    })
+    .await;
+    host.signal(Signal::TERM);
+    assert_eq!(host.exit().await.code(), Some(143));
+    call.abort();
+}

@@ -1,0 +1,198 @@
+//! A client that speaks HTTP/2 and leaves gRPC to the test.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, Method, Request};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic_types::StatusExt;
+
+use super::within_patience;
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// A connection. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct RawClient {
+    connection: SendRequest<Body>,
+    address: SocketAddr,
+}
+
+/// An answer in its parts.
+#[derive(Debug)]
+pub(crate) struct RawAnswer {
+    pub(crate) http: http::StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) data: Bytes,
+    /// None if the answer was one HEADERS frame.
+    pub(crate) trailers: Option<HeaderMap>,
+}
+
+impl RawClient {
+    pub(super) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("the host listens");
+        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+        tokio::spawn(connection);
+        Self {
+            connection: sender,
+            address,
+        }
+    }
+
+    /// A gRPC call with the headers that every call has, some more, and any bytes as its body.
+    pub(crate) async fn call(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> RawAnswer {
+        let body = UnsyncBoxBody::new(Full::new(body.into()));
+        self.send(self.request(path, headers, body)).await
+    }
+
+    /// A call of which only the headers are sent at first.
+    pub(crate) fn call_slowly(&self, path: &str, headers: &[(&str, &str)]) -> SlowCall {
+        let (body, frames) = mpsc::channel(1);
+        let frames = ReceiverStream::new(frames).map(|data| Ok(Frame::data(data)));
+        let request = self.request(path, headers, UnsyncBoxBody::new(StreamBody::new(frames)));
+        let client = self.clone();
+        let answer = tokio::spawn(async move { client.send(request).await });
+        SlowCall { body, answer }
+    }
+
+    /// A unary call.
+    pub(crate) async fn unary(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        message: &impl Message,
+    ) -> RawAnswer {
+        self.call(path, headers, framed(message)).await
+    }
+
+    fn request(&self, path: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://{}{path}", self.address))
+            .header("te", "trailers");
+        if !headers.iter().any(|(name, _)| *name == "content-type") {
+            request = request.header("content-type", "application/grpc");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(body).expect("the test sends valid headers")
+    }
+
+    /// Any request.
+    pub(crate) async fn send(&self, request: Request<Body>) -> RawAnswer {
+        let mut connection = self.connection.clone();
+        within_patience("an answer", async {
+            connection.ready().await.expect("the connection is open");
+            let response = connection.send_request(request).await.expect("an answer");
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.expect("a whole answer");
+            let trailers = body.trailers().cloned();
+            RawAnswer {
+                http: head.status,
+                headers: head.headers,
+                data: body.to_bytes(),
+                trailers,
+            }
+        })
+        .await
+    }
+}
+
+/// A call that waits for its body. Dropping it leaves the call as it is.
+#[derive(Debug)]
+pub(crate) struct SlowCall {
+    body: mpsc::Sender<Bytes>,
+    answer: JoinHandle<RawAnswer>,
+}
+
+impl SlowCall {
+    /// Sends the message and waits for the answer.
+    pub(crate) async fn finish(self, message: &impl Message) -> RawAnswer {
+        self.body
+            .send(framed(message))
+            .await
+            .expect("the request is being sent");
+        drop(self.body);
+        self.answer.await.expect("the call does not panic")
+    }
+
+    /// The answer to a request that never gets its body.
+    pub(crate) async fn answer(self) -> RawAnswer {
+        let answer = self.answer.await.expect("the call does not panic");
+        drop(self.body);
+        answer
+    }
+}
+
+impl RawAnswer {
+    /// The headers that carry the status.
+    fn last(&self) -> &HeaderMap {
+        self.trailers.as_ref().unwrap_or(&self.headers)
+    }
+
+    pub(crate) fn code(&self) -> tonic::Code {
+        let status = self.last().get("grpc-status");
+        tonic::Code::from_bytes(
+            status
+                .unwrap_or_else(|| panic!("a status in {self:?}"))
+                .as_bytes(),
+        )
+    }
+
+    pub(crate) fn status(&self) -> tonic::Status {
+        tonic::Status::from_header_map(self.last()).unwrap_or_else(|| panic!("a status in {self:?}"))
+    }
+
+    /// Why the host failed the call; empty if it was not the host.
+    pub(crate) fn reason(&self) -> String {
+        reason(&self.status())
+    }
+
+    /// The message of an OK answer.
+    pub(crate) fn message<M: Message + Default>(&self) -> M {
+        assert_eq!(self.code(), tonic::Code::Ok, "{self:?}");
+        assert_eq!(self.data[0], 0, "not compressed");
+        assert_eq!(
+            self.data[1..5],
+            u32::to_be_bytes(self.data.len() as u32 - 5),
+            "one message"
+        );
+        M::decode(&self.data[5..]).expect("a message")
+    }
+}
+
+/// The `reason` that a host gives with every status of its own; empty in a handler's status.
+pub(crate) fn reason(status: &tonic::Status) -> String {
+    let info = status
+        .get_details_error_info()
+        .filter(|info| info.domain == "mortise");
+    info.map(|info| info.reason).unwrap_or_default()
+}
+
+/// A message behind its length.
+pub(crate) fn framed(message: &impl Message) -> Bytes {
+    let mut framed = BytesMut::new();
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(message.encoded_len()).expect("it is small"));
+    message.encode(&mut framed).expect("a buffer grows");
+    framed.freeze()
+}
