@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-#[allow(missing_docs)]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
 pub(crate) mod pb {
     include!(concat!(env!("OUT_DIR"), "/bench.v1.rs"));
 }

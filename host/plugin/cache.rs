@@ -4,10 +4,10 @@
 //! is private to the user, every entry is authenticated with a key that only this user can read, and an
 //! entry that fails any check is ignored with a warning and made again.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
@@ -34,7 +34,7 @@ impl CompiledCache {
     pub fn open(dir: &Path, max_bytes: u64, engine: &wasmtime::Engine) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         check_private(dir, &fs::symlink_metadata(dir)?)?;
-        let key = read_or_make_key(&dir.join(KEY_FILE))?;
+        let key = read_or_make_key(dir)?;
         Ok(Self {
             dir: dir.to_owned(),
             key,
@@ -111,12 +111,13 @@ impl CompiledCache {
         let mut entries = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            // The rest are entries on their way, of this host or another one; they may be gone already.
             if entry
                 .path()
                 .extension()
                 .is_some_and(|extension| extension == EXTENSION)
             {
+                let metadata = entry.metadata()?;
                 entries.push((metadata.modified()?, metadata.len(), entry.path()));
             }
         }
@@ -151,29 +152,31 @@ fn check_private(path: &Path, metadata: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
-fn read_or_make_key(path: &Path) -> io::Result<[u8; 32]> {
-    match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
-        Ok(mut file) => {
-            let key: [u8; 32] = rand::random();
-            file.write_all(&key)?;
-            Ok(key)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mut file = File::open(path)?;
-            check_private(path, &file.metadata()?)?;
-            let mut key = [0; 32];
-            file.read_exact(&mut key).map_err(|error| {
-                io::Error::new(error.kind(), format!("{} is damaged: delete it", path.display()))
-            })?;
-            Ok(key)
-        }
-        Err(error) => Err(error),
+fn read_or_make_key(dir: &Path) -> io::Result<[u8; 32]> {
+    let path = dir.join(KEY_FILE);
+    match read_key(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        read => return read,
     }
+    // It gets its name when it is whole: a crash leaves no key, and another host that starts reads no half.
+    let key: [u8; 32] = rand::random();
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(&key)?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(&path) {
+        Ok(_) => Ok(key),
+        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => read_key(&path),
+        Err(lost) => Err(lost.error),
+    }
+}
+
+fn read_key(path: &Path) -> io::Result<[u8; 32]> {
+    let mut file = File::open(path)?;
+    check_private(path, &file.metadata()?)?;
+    let mut key = [0; 32];
+    file.read_exact(&mut key)
+        .map_err(|error| io::Error::new(error.kind(), format!("{} is damaged: delete it", path.display())))?;
+    Ok(key)
 }
 
 fn compatibility(engine: &wasmtime::Engine) -> String {

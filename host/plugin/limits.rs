@@ -32,6 +32,11 @@ impl Limiter {
         }
     }
 
+    /// A reused sandbox begins its next call: what earlier ones were refused is not its fault.
+    pub fn begin_call(&mut self) {
+        self.memory_refused = false;
+    }
+
     /// Whether the guest asked for more memory than it may have.
     pub fn memory_refused(&self) -> bool {
         self.memory_refused

@@ -120,6 +120,7 @@ impl CallState {
     /// Makes a reused sandbox ready for its next call.
     pub fn begin(&mut self, attempt: Attempt) {
         self.budget.lock().refill();
+        self.limiter.begin_call();
         self.attempt = Some(attempt);
     }
 
