@@ -7,6 +7,8 @@ pub(crate) mod pb {
     include!(concat!(env!("OUT_DIR"), "/bench.v1.rs"));
 }
 
+// What is public there is private here.
+#[allow(unreachable_pub)]
 #[path = "../../plugins/bench/src/place.rs"]
 pub(crate) mod place;
 
