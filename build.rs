@@ -13,7 +13,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Writes `order.v1.rs`, `faults.v1.rs` and `bench.v1.rs`: what tests and benches call the plugins with.
 fn generate_test_clients() -> Result<(), Box<dyn Error>> {
     const FOLDERS: [&str; 3] = ["proto", "plugins/faults/proto", "plugins/bench/proto"];
-    const PROTOS: [&str; 3] = ["order/v1/order.proto", "faults/v1/faults.proto", "bench/v1/bench.proto"];
+    const PROTOS: [&str; 3] = [
+        "order/v1/order.proto",
+        "faults/v1/faults.proto",
+        "bench/v1/bench.proto",
+    ];
     for folder in FOLDERS {
         println!("cargo:rerun-if-changed={folder}");
     }

@@ -28,7 +28,11 @@ pub struct Permit {
 impl Admission {
     /// `max_running` calls run, `max_waiting` more wait.
     pub fn new(max_running: usize, max_waiting: usize) -> Self {
-        Self { running: Arc::new(Semaphore::new(max_running)), waiting: AtomicUsize::new(0), max_waiting }
+        Self {
+            running: Arc::new(Semaphore::new(max_running)),
+            waiting: AtomicUsize::new(0),
+            max_waiting,
+        }
     }
 
     /// Waits for the plugin's own permit, if its calls are bounded, then for one of the host's.
@@ -42,7 +46,10 @@ impl Admission {
             Some(plugin) => Some(self.acquire(plugin, deadline).await?),
             None => None,
         };
-        Ok(Permit { _running: self.acquire(&self.running, deadline).await?, _plugin: plugin })
+        Ok(Permit {
+            _running: self.acquire(&self.running, deadline).await?,
+            _plugin: plugin,
+        })
     }
 
     async fn acquire(
@@ -98,7 +105,10 @@ mod tests {
     #[tokio::test]
     async fn a_full_host_queues_then_refuses() {
         let admission = Admission::new(1, 1);
-        let running = admission.admit(None, &within(Duration::from_secs(1))).await.expect("free");
+        let running = admission
+            .admit(None, &within(Duration::from_secs(1)))
+            .await
+            .expect("free");
         let deadline = within(Duration::from_secs(60));
         let mut waiting = Box::pin(admission.admit(None, &deadline));
         assert!(is_pending(&mut waiting).await);
@@ -107,9 +117,18 @@ mod tests {
         drop(running);
         let running = waiting.await.expect("its turn");
         let late = admission.admit(None, &within(Duration::from_millis(5))).await;
-        assert_eq!(late.err(), Some(Failure::DeadlineExceeded), "and its place in the queue is free again");
+        assert_eq!(
+            late.err(),
+            Some(Failure::DeadlineExceeded),
+            "and its place in the queue is free again"
+        );
         drop(running);
-        assert!(admission.admit(None, &within(Duration::from_secs(1))).await.is_ok());
+        assert!(
+            admission
+                .admit(None, &within(Duration::from_secs(1)))
+                .await
+                .is_ok()
+        );
     }
 
     #[tokio::test]
@@ -119,6 +138,11 @@ mod tests {
         let deadline = within(Duration::from_secs(60));
         let mut blocked = Box::pin(admission.admit(Some(&plugin), &deadline));
         assert!(is_pending(&mut blocked).await);
-        assert!(admission.admit(None, &within(Duration::from_secs(1))).await.is_ok());
+        assert!(
+            admission
+                .admit(None, &within(Duration::from_secs(1)))
+                .await
+                .is_ok()
+        );
     }
 }

@@ -102,10 +102,16 @@ impl App {
         let reporter = HealthReporter::new();
         let health = HealthService::from_health_reporter(reporter.clone());
         let (unhealthy, not_serving) = watch::channel(false);
-        let health_follows = tokio::spawn(Health::new(reporter, self.registry.services()).follow(not_serving));
+        let health_follows =
+            tokio::spawn(Health::new(reporter, self.registry.services()).follow(not_serving));
         let (drain, draining) = watch::channel(false);
-        let mut server =
-            std::pin::pin!(serve(self.listener, &self.options, self.dispatcher, health, draining));
+        let mut server = std::pin::pin!(serve(
+            self.listener,
+            &self.options,
+            self.dispatcher,
+            health,
+            draining
+        ));
         tokio::select! {
             ended = &mut server => ended?,
             () = shutdown => {
@@ -165,7 +171,10 @@ fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
 fn call_limits(config: &Config) -> CallLimits {
     let server = &config.server;
     CallLimits {
-        deadlines: DeadlinePolicy { default: server.default_deadline, maximum: server.max_deadline },
+        deadlines: DeadlinePolicy {
+            default: server.default_deadline,
+            maximum: server.max_deadline,
+        },
         max_request_bytes: server.max_request_bytes,
         max_response_bytes: server.max_response_bytes,
         max_metadata_entries: server.max_metadata_entries,

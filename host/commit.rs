@@ -18,7 +18,11 @@ pub enum NotCommitted {
 }
 
 /// Makes what an attempt staged durable. Costs nothing if it staged nothing.
-pub async fn commit(store: &Store, transaction: Transaction, deadline: &Deadline) -> Result<(), NotCommitted> {
+pub async fn commit(
+    store: &Store,
+    transaction: Transaction,
+    deadline: &Deadline,
+) -> Result<(), NotCommitted> {
     if transaction.is_empty() {
         return Ok(());
     }
@@ -32,9 +36,11 @@ pub async fn commit(store: &Store, transaction: Transaction, deadline: &Deadline
         .map_err(|expired| NotCommitted::Failed(expired.into()))?;
     outcome.map(drop).map_err(|error| match error {
         CommitError::Conflict => NotCommitted::Conflict,
-        CommitError::Unavailable(_) => {
-            NotCommitted::Failed(Failure::StoreUnavailable { cause: error.to_string() })
-        }
-        CommitError::Unknown => NotCommitted::Failed(Failure::CommitUnknown { cause: error.to_string() }),
+        CommitError::Unavailable(_) => NotCommitted::Failed(Failure::StoreUnavailable {
+            cause: error.to_string(),
+        }),
+        CommitError::Unknown => NotCommitted::Failed(Failure::CommitUnknown {
+            cause: error.to_string(),
+        }),
     })
 }

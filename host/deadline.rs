@@ -61,7 +61,11 @@ impl Deadline {
         let wall_clock = expires.and_then(|expires| {
             SystemTime::now().checked_add(expires.saturating_duration_since(Instant::now()))
         });
-        Self { arrived, expires, wall_clock }
+        Self {
+            arrived,
+            expires,
+            wall_clock,
+        }
     }
 
     /// Since the headers arrived.
@@ -104,7 +108,9 @@ fn parse_timeout(value: &[u8]) -> Result<Duration, MalformedTimeout> {
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return Err(MalformedTimeout);
     }
-    let amount = digits.iter().fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    let amount = digits
+        .iter()
+        .fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
     // Eight digits of hours are 3.6e11 seconds: none of these overflow.
     Ok(match unit {
         b'H' => Duration::from_secs(amount * 3600),
@@ -144,7 +150,19 @@ mod tests {
 
     #[test]
     fn malformed_timeouts_are_refused() {
-        for text in ["", "S", "5", "5s", "-5S", "+5S", "5 S", "123456789S", "5SS", "0x5S", "1.5S"] {
+        for text in [
+            "",
+            "S",
+            "5",
+            "5s",
+            "-5S",
+            "+5S",
+            "5 S",
+            "123456789S",
+            "5SS",
+            "0x5S",
+            "1.5S",
+        ] {
             assert_eq!(parse_timeout(text.as_bytes()), Err(MalformedTimeout), "{text:?}");
         }
     }
@@ -180,7 +198,10 @@ mod tests {
         assert!(!eleven_millennia.expired());
         assert_eq!(eleven_millennia.unix_nanos(), None);
         let fifty_five_years = deadline("1735689600S", DeadlinePolicy::default());
-        assert!(fifty_five_years.is_err(), "ten digits: clients must use a larger unit");
+        assert!(
+            fifty_five_years.is_err(),
+            "ten digits: clients must use a larger unit"
+        );
         let in_minutes = deadline("28928160M", DeadlinePolicy::default()).expect("valid");
         assert!(in_minutes.unix_nanos().is_some());
         assert!(in_minutes.bound(std::future::ready(7)).await.is_ok());

@@ -54,8 +54,14 @@ pub struct Dispatcher {
 
 /// What goes back to the client.
 enum Answer {
-    Ok { message: Vec<u8>, metadata: AnswerMetadata },
-    Failed { status: GuestStatus, metadata: AnswerMetadata },
+    Ok {
+        message: Vec<u8>,
+        metadata: AnswerMetadata,
+    },
+    Failed {
+        status: GuestStatus,
+        metadata: AnswerMetadata,
+    },
 }
 
 impl Dispatcher {
@@ -63,11 +69,12 @@ impl Dispatcher {
     /// stops, and what it staged is discarded unless its commit was already accepted.
     pub async fn serve(&self, head: Parts, body: tonic::body::Body, peer: String) -> Response {
         match self.call(head, body, peer).await {
-            Ok(Answer::Ok { message, metadata }) => {
-                framing::ok(message, metadata.initial, metadata.trailing)
-            }
+            Ok(Answer::Ok { message, metadata }) => framing::ok(message, metadata.initial, metadata.trailing),
             Ok(Answer::Failed { status, metadata }) => {
-                let left = self.limits.max_response_metadata_bytes.saturating_sub(metadata.bytes());
+                let left = self
+                    .limits
+                    .max_response_metadata_bytes
+                    .saturating_sub(metadata.bytes());
                 framing::failed(&status.within(left), metadata.initial, metadata.trailing)
             }
             Err(failure) => framing::failed(&failure.to_status(), Default::default(), Default::default()),
@@ -78,10 +85,9 @@ impl Dispatcher {
         let deadline = Deadline::from_headers(&head.headers, Instant::now(), &self.limits.deadlines)
             .map_err(|_| Failure::MalformedTimeout)?;
         let path = head.uri.path();
-        let route = self
-            .router
-            .resolve(path)
-            .ok_or_else(|| Failure::UnknownMethod { path: printable(path, MAX_SHOWN_BYTES) })?;
+        let route = self.router.resolve(path).ok_or_else(|| Failure::UnknownMethod {
+            path: printable(path, MAX_SHOWN_BYTES),
+        })?;
         let id = format!("{:032x}", rand::random::<u128>());
         let span = call_span(&id, &head, &route);
         async {
@@ -89,13 +95,25 @@ impl Dispatcher {
                 let read = framing::read_unary(&head.headers, body, self.limits.max_request_bytes);
                 let request = deadline.bound(read).await??;
                 let metadata = RequestMetadata::new(head.headers, self.limits.max_metadata_entries)?;
-                let _permit = self.admission.admit(route.generation.permits(), &deadline).await?;
-                let call = Call { id, deadline, metadata, peer, decisions: Mutex::default() };
+                let _permit = self
+                    .admission
+                    .admit(route.generation.permits(), &deadline)
+                    .await?;
+                let call = Call {
+                    id,
+                    deadline,
+                    metadata,
+                    peer,
+                    decisions: Mutex::default(),
+                };
                 self.attempts(&route, Arc::new(call), request).await
             };
-            outcome.await.inspect_err(|failure| log_failure(failure, &deadline)).inspect(|answer| {
-                log_answer(answer, &deadline);
-            })
+            outcome
+                .await
+                .inspect_err(|failure| log_failure(failure, &deadline))
+                .inspect(|answer| {
+                    log_answer(answer, &deadline);
+                })
         }
         .instrument(span)
         .await
@@ -105,7 +123,11 @@ impl Dispatcher {
     async fn attempts(&self, route: &Route, call: Arc<Call>, request: Bytes) -> Result<Answer, Failure> {
         let generation = &route.generation;
         let read_only = generation.description.methods[route.method].read_only;
-        let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
+        let access = if read_only {
+            Access::ReadOnly
+        } else {
+            Access::ReadWrite
+        };
         for number in 1..=self.limits.max_attempts {
             if call.deadline.expired() {
                 return Err(Failure::DeadlineExceeded);
@@ -117,18 +139,34 @@ impl Dispatcher {
                 answer: AnswerMetadata::default(),
                 decisions_asked: 0,
             };
-            let finished = call.deadline.bound(generation.run(attempt, route.method, &request)).await??;
+            let finished = call
+                .deadline
+                .bound(generation.run(attempt, route.method, &request))
+                .await??;
             let message = match finished.outcome {
                 Ok(message) => message,
                 // Dropping the attempt discards what it staged.
-                Err(status) => return Ok(Answer::Failed { status, metadata: finished.attempt.answer }),
+                Err(status) => {
+                    return Ok(Answer::Failed {
+                        status,
+                        metadata: finished.attempt.answer,
+                    });
+                }
             };
             let limit = self.limits.max_response_bytes;
             if message.len() > limit {
-                return Err(Failure::AnswerTooLarge { size: message.len(), limit });
+                return Err(Failure::AnswerTooLarge {
+                    size: message.len(),
+                    limit,
+                });
             }
             match commit(&self.store, finished.attempt.transaction, &call.deadline).await {
-                Ok(()) => return Ok(Answer::Ok { message, metadata: finished.attempt.answer }),
+                Ok(()) => {
+                    return Ok(Answer::Ok {
+                        message,
+                        metadata: finished.attempt.answer,
+                    });
+                }
                 Err(NotCommitted::Failed(failure)) => return Err(failure),
                 Err(NotCommitted::Conflict) => {
                     tracing::debug!(attempt = number, "the transaction met a conflict");
@@ -136,7 +174,9 @@ impl Dispatcher {
                 }
             }
         }
-        Err(Failure::Conflict { attempts: self.limits.max_attempts })
+        Err(Failure::Conflict {
+            attempts: self.limits.max_attempts,
+        })
     }
 }
 
@@ -167,7 +207,10 @@ fn log_failure(failure: &Failure, deadline: &Deadline) {
     let row = failure.row();
     let (reason, code, blame) = (row.reason, row.code, row.blame.as_str());
     let ms = deadline.elapsed().as_millis() as u64;
-    if row.blame == Blame::Client {
+    if *failure == Failure::DeadlineExceeded {
+        // Nobody's fault for sure: a client in a hurry, or a plugin that takes too long.
+        tracing::info!(reason, ?code, ms, "call failed: {}", row.message);
+    } else if row.blame == Blame::Client {
         tracing::debug!(reason, ?code, blame, ms, "call failed: {}", row.message);
     } else {
         let cause = failure.cause().map(tracing::field::display);

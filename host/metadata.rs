@@ -1,7 +1,7 @@
 //! Metadata in both directions: what a guest may see of the request's, and what it may put on the answer's.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, STANDARD};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::status::Failure;
@@ -111,7 +111,12 @@ fn decode_binary(value: &HeaderValue) -> Option<Vec<Vec<u8>>> {
         .split(|byte| *byte == b',')
         .map(|part| {
             let part = part.trim_ascii();
-            if part.ends_with(b"=") { STANDARD.decode(part) } else { STANDARD_NO_PAD.decode(part) }.ok()
+            if part.ends_with(b"=") {
+                STANDARD.decode(part)
+            } else {
+                STANDARD_NO_PAD.decode(part)
+            }
+            .ok()
         })
         .collect()
 }
@@ -225,7 +230,10 @@ fn answer_value(key: &str, value: &[u8]) -> Result<HeaderValue, MetadataError> {
 mod tests {
     use super::*;
 
-    const LIMITS: MetadataLimits = MetadataLimits { max_bytes: 200, max_entries: 3 };
+    const LIMITS: MetadataLimits = MetadataLimits {
+        max_bytes: 200,
+        max_entries: 3,
+    };
 
     fn request(entries: &[(&str, &str)]) -> Result<RequestMetadata, Failure> {
         let mut headers = HeaderMap::new();
@@ -241,7 +249,10 @@ mod tests {
     #[test]
     fn binary_values_are_decoded_padded_or_not_and_split_at_commas() {
         let metadata = request(&[("a-bin", "aGk"), ("a-bin", "aGk=,eW8="), ("b-bin", "")]).expect("valid");
-        assert_eq!(metadata.get_all("a-bin"), [b"hi".to_vec(), b"hi".to_vec(), b"yo".to_vec()]);
+        assert_eq!(
+            metadata.get_all("a-bin"),
+            [b"hi".to_vec(), b"hi".to_vec(), b"yo".to_vec()]
+        );
         assert_eq!(metadata.get_all("b-bin"), [Vec::<u8>::new()]);
     }
 
@@ -263,8 +274,18 @@ mod tests {
         ])
         .expect("valid");
         let entries = metadata.entries();
-        let entries: Vec<_> = entries.iter().map(|(key, value)| (key.as_str(), value.as_slice())).collect();
-        assert_eq!(entries, [("user-agent", &b"x/1"[..]), ("user-id", b"u1"), ("user-id", b"u2")]);
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_slice()))
+            .collect();
+        assert_eq!(
+            entries,
+            [
+                ("user-agent", &b"x/1"[..]),
+                ("user-id", b"u1"),
+                ("user-id", b"u2")
+            ]
+        );
         assert!(metadata.get_all("grpc-timeout").is_empty());
     }
 
@@ -290,8 +311,14 @@ mod tests {
         for key in ["", "Upper", "sp ace", "näh", "a\nb"] {
             assert_eq!(add(key, b"x"), Err(MetadataError::InvalidKey(key.into())));
         }
-        assert_eq!(add("k", b"line\nbreak"), Err(MetadataError::InvalidValue("k".into())));
-        assert_eq!(add("k", "é".as_bytes()), Err(MetadataError::InvalidValue("k".into())));
+        assert_eq!(
+            add("k", b"line\nbreak"),
+            Err(MetadataError::InvalidValue("k".into()))
+        );
+        assert_eq!(
+            add("k", "é".as_bytes()),
+            Err(MetadataError::InvalidValue("k".into()))
+        );
         assert_eq!(add("k-bin", b"\x00\xff"), Ok(()));
         assert_eq!(answer.trailing.get("k-bin").expect("set"), "AP8");
     }
@@ -301,11 +328,17 @@ mod tests {
         let mut answer = AnswerMetadata::default();
         let value = [b'x'; 150];
         assert_eq!(answer.add(Part::Initial, "k", &value, &LIMITS), Ok(()));
-        assert_eq!(answer.add(Part::Initial, "k", &value, &LIMITS), Err(MetadataError::TooLarge(200)));
+        assert_eq!(
+            answer.add(Part::Initial, "k", &value, &LIMITS),
+            Err(MetadataError::TooLarge(200))
+        );
         let mut answer = AnswerMetadata::default();
         for _ in 0..3 {
             assert_eq!(answer.add(Part::Initial, "k", b"", &LIMITS), Ok(()));
         }
-        assert_eq!(answer.add(Part::Trailing, "k", b"", &LIMITS), Err(MetadataError::TooMany(3)));
+        assert_eq!(
+            answer.add(Part::Trailing, "k", b"", &LIMITS),
+            Err(MetadataError::TooMany(3))
+        );
     }
 }

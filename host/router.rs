@@ -30,7 +30,13 @@ impl RoutingTable {
         for generation in &generations {
             for (method, described) in generation.description.methods.iter().enumerate() {
                 if !described.internal {
-                    routes.insert(described.path.clone(), Route { generation: generation.clone(), method });
+                    routes.insert(
+                        described.path.clone(),
+                        Route {
+                            generation: generation.clone(),
+                            method,
+                        },
+                    );
                 }
             }
         }

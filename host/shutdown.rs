@@ -17,7 +17,10 @@ pub fn requested() -> std::io::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        tracing::info!(signal = name, "draining; a second signal ends the process at once");
+        tracing::info!(
+            signal = name,
+            "draining; a second signal ends the process at once"
+        );
         tokio::spawn(async move {
             tokio::select! {
                 _ = terminate.recv() => {}

@@ -105,11 +105,6 @@ pub enum Failure {
         /// The limit.
         limit: usize,
     },
-    /// A NO_SIDE_EFFECTS method staged writes or events, or another rule about answers was broken.
-    InvalidAnswer {
-        /// For the operator's log.
-        cause: String,
-    },
     /// The transaction met a conflict in every attempt it was given.
     Conflict {
         /// How many attempts were made.
@@ -117,11 +112,6 @@ pub enum Failure {
     },
     /// The store refused the commit, and nothing of it was kept.
     StoreUnavailable {
-        /// For the operator's log.
-        cause: String,
-    },
-    /// The store failed with an error of its own, and nothing was kept.
-    StoreFailed {
         /// For the operator's log.
         cause: String,
     },
@@ -166,10 +156,8 @@ pub const REASONS: &[&str] = &[
     "PLUGIN_FAILED",
     "PLUGIN_OUT_OF_MEMORY",
     "ANSWER_TOO_LARGE",
-    "INVALID_ANSWER",
     "CONFLICT",
     "STORE_UNAVAILABLE",
-    "STORE_FAILED",
     "COMMIT_UNKNOWN",
     "INTERNAL",
 ];
@@ -178,7 +166,12 @@ impl Failure {
     /// What the client hears, and who is to blame.
     pub fn row(&self) -> Row {
         use Blame::{Client, Host, Plugin, Store};
-        let row = |reason, code, blame, message: Cow<'static, str>| Row { reason, code, blame, message };
+        let row = |reason, code, blame, message: Cow<'static, str>| Row {
+            reason,
+            code,
+            blame,
+            message,
+        };
         match self {
             Self::MalformedTimeout => row(
                 "MALFORMED_TIMEOUT",
@@ -232,19 +225,30 @@ impl Failure {
                 Client,
                 format!("Compression {encoding} is not supported; supported: identity").into(),
             ),
-            Self::DeadlineExceeded => {
-                row("DEADLINE_EXCEEDED", Code::DeadlineExceeded, Client, "Deadline exceeded".into())
-            }
-            Self::Cancelled => row("CANCELLED", Code::Cancelled, Client, "The caller went away".into()),
+            Self::DeadlineExceeded => row(
+                "DEADLINE_EXCEEDED",
+                Code::DeadlineExceeded,
+                Client,
+                "Deadline exceeded".into(),
+            ),
+            Self::Cancelled => row(
+                "CANCELLED",
+                Code::Cancelled,
+                Client,
+                "The caller went away".into(),
+            ),
             Self::Overloaded => row(
                 "OVERLOADED",
                 Code::Unavailable,
                 Host,
                 "The server has more calls than it can take; try again".into(),
             ),
-            Self::PluginFailed { .. } => {
-                row("PLUGIN_FAILED", Code::Unknown, Plugin, "The service failed to handle this call".into())
-            }
+            Self::PluginFailed { .. } => row(
+                "PLUGIN_FAILED",
+                Code::Unknown,
+                Plugin,
+                "The service failed to handle this call".into(),
+            ),
             Self::PluginOutOfMemory { .. } => row(
                 "PLUGIN_OUT_OF_MEMORY",
                 Code::ResourceExhausted,
@@ -257,9 +261,6 @@ impl Failure {
                 Plugin,
                 format!("Response message of {size} bytes is over the limit of {limit}").into(),
             ),
-            Self::InvalidAnswer { .. } => {
-                row("INVALID_ANSWER", Code::Internal, Plugin, "The service gave an invalid answer".into())
-            }
             Self::Conflict { .. } => row(
                 "CONFLICT",
                 Code::Aborted,
@@ -272,18 +273,18 @@ impl Failure {
                 Store,
                 "The store is unavailable; nothing was changed".into(),
             ),
-            Self::StoreFailed { .. } => {
-                row("STORE_FAILED", Code::Internal, Store, "The store failed; nothing was changed".into())
-            }
             Self::CommitUnknown { .. } => row(
                 "COMMIT_UNKNOWN",
                 Code::Unknown,
                 Store,
                 "It is not known whether the change was kept".into(),
             ),
-            Self::Internal { .. } => {
-                row("INTERNAL", Code::Internal, Host, "The server failed to handle this call".into())
-            }
+            Self::Internal { .. } => row(
+                "INTERNAL",
+                Code::Internal,
+                Host,
+                "The server failed to handle this call".into(),
+            ),
         }
     }
 
@@ -292,9 +293,7 @@ impl Failure {
         match self {
             Self::PluginFailed { cause }
             | Self::PluginOutOfMemory { cause, .. }
-            | Self::InvalidAnswer { cause }
             | Self::StoreUnavailable { cause }
-            | Self::StoreFailed { cause }
             | Self::CommitUnknown { cause }
             | Self::Internal { cause } => Some(cause),
             _ => None,
@@ -329,19 +328,29 @@ impl GuestStatus {
         // Percent-encoding makes up to three bytes of one.
         if message.len() > max_bytes / 3 {
             let end = message.floor_char_boundary(max_bytes / 3);
-            tracing::warn!(bytes = message.len(), "a status message was cut: it does not fit the metadata");
+            tracing::warn!(
+                bytes = message.len(),
+                "a status message was cut: it does not fit the metadata"
+            );
             message.truncate(end);
         }
         if self.details.is_empty() {
             return tonic::Status::new(self.code, message);
         }
-        let status = tonic_types::Status { code: self.code as i32, message, details: self.details };
+        let status = tonic_types::Status {
+            code: self.code as i32,
+            message,
+            details: self.details,
+        };
         let details = status.encode_to_vec();
         let message = status.message;
         // Base64 makes four bytes of three.
         if details.len() / 3 * 4 + encoded_bytes(&message) > max_bytes {
             let bytes = details.len();
-            tracing::warn!(bytes, "status details were left out: they do not fit the metadata");
+            tracing::warn!(
+                bytes,
+                "status details were left out: they do not fit the metadata"
+            );
             return tonic::Status::new(self.code, message);
         }
         tonic::Status::with_details(self.code, message, details.into())
@@ -350,7 +359,16 @@ impl GuestStatus {
 
 /// Percent-encoded, as `grpc-message` is (gRPC over HTTP/2, "Status-Message").
 fn encoded_bytes(message: &str) -> usize {
-    message.bytes().map(|byte| if (0x20..=0x7e).contains(&byte) && byte != b'%' { 1 } else { 3 }).sum()
+    message
+        .bytes()
+        .map(|byte| {
+            if (0x20..=0x7e).contains(&byte) && byte != b'%' {
+                1
+            } else {
+                3
+            }
+        })
+        .sum()
 }
 
 impl From<crate::deadline::Expired> for Failure {
@@ -373,17 +391,20 @@ mod tests {
             Failure::RequestTooLarge { size: 2, limit: 1 },
             Failure::NotUnary { empty: true },
             Failure::MalformedFraming { what: "x" },
-            Failure::UnsupportedEncoding { encoding: "br".into() },
+            Failure::UnsupportedEncoding {
+                encoding: "br".into(),
+            },
             Failure::DeadlineExceeded,
             Failure::Cancelled,
             Failure::Overloaded,
             Failure::PluginFailed { cause: cause() },
-            Failure::PluginOutOfMemory { limit: 1, cause: cause() },
+            Failure::PluginOutOfMemory {
+                limit: 1,
+                cause: cause(),
+            },
             Failure::AnswerTooLarge { size: 2, limit: 1 },
-            Failure::InvalidAnswer { cause: cause() },
             Failure::Conflict { attempts: 5 },
             Failure::StoreUnavailable { cause: cause() },
-            Failure::StoreFailed { cause: cause() },
             Failure::CommitUnknown { cause: cause() },
             Failure::Internal { cause: cause() },
         ]
@@ -394,7 +415,8 @@ mod tests {
         let reasons: Vec<_> = one_of_each().iter().map(|failure| failure.row().reason).collect();
         assert_eq!(reasons, REASONS);
         for reason in REASONS {
-            let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/errors/{reason}.md"));
+            let page =
+                std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/errors/{reason}.md"));
             assert!(page.is_file(), "no page {}", page.display());
         }
     }
@@ -404,8 +426,14 @@ mod tests {
         for failure in one_of_each() {
             let status = failure.to_status();
             assert!(!status.message().contains("secret"), "{failure:?}");
-            assert!(!String::from_utf8_lossy(status.details()).contains("secret"), "{failure:?}");
-            assert_eq!(status.get_error_details().error_info().expect("info").reason, failure.row().reason);
+            assert!(
+                !String::from_utf8_lossy(status.details()).contains("secret"),
+                "{failure:?}"
+            );
+            assert_eq!(
+                status.get_error_details().error_info().expect("info").reason,
+                failure.row().reason
+            );
         }
     }
 }

@@ -24,7 +24,9 @@ impl Load {
         let started = Instant::now();
         let mut clients = Vec::new();
         for _ in 0..connections {
-            let stream = tokio::net::TcpStream::connect(address).await.expect("the server listens");
+            let stream = tokio::net::TcpStream::connect(address)
+                .await
+                .expect("the server listens");
             stream.set_nodelay(true).expect("TCP_NODELAY");
             let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
             tokio::spawn(connection);
@@ -42,7 +44,10 @@ impl Load {
         for client in clients {
             client.await.expect("every answer is as it must be");
         }
-        Self { calls: done.load(Ordering::Relaxed), elapsed: started.elapsed() }
+        Self {
+            calls: done.load(Ordering::Relaxed),
+            elapsed: started.elapsed(),
+        }
     }
 }
 
@@ -65,13 +70,17 @@ async fn call(client: SendRequest<Bytes>, address: SocketAddr, request: Bytes, e
     let mut received = BytesMut::new();
     while let Some(data) = body.data().await {
         let data = data.expect("data");
-        body.flow_control().release_capacity(data.len()).expect("capacity");
+        body.flow_control()
+            .release_capacity(data.len())
+            .expect("capacity");
         received.extend_from_slice(&data);
     }
     let trailers = body.trailers().await.expect("trailers").expect("trailers");
     assert_eq!(trailers["grpc-status"], "0");
     // A plain tonic handler can only send it with the headers.
-    let processing_time = trailers.get("processing-time-ms").or(headers.get("processing-time-ms"));
+    let processing_time = trailers
+        .get("processing-time-ms")
+        .or(headers.get("processing-time-ms"));
     assert_eq!(processing_time.expect("processing time"), "0");
     assert_eq!(received, expected);
 }
@@ -85,7 +94,11 @@ fn framed(message: &impl prost::Message) -> Bytes {
 }
 
 fn order() -> pb::Order {
-    let item = |sku: &str| pb::Item { sku: sku.into(), quantity: 2, price: 1450 };
+    let item = |sku: &str| pb::Item {
+        sku: sku.into(),
+        quantity: 2,
+        price: 1450,
+    };
     pb::Order {
         customer_id: "customer-1".into(),
         items: vec![item("coffee"), item("filter"), item("kettle")],

@@ -28,16 +28,26 @@ struct Sample {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|argument| argument == native::ARGUMENT) {
+    if arguments
+        .first()
+        .is_some_and(|argument| argument == native::ARGUMENT)
+    {
         return native::serve();
     }
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    let (rounds, time) = if quick { (1, Duration::from_millis(500)) } else { (7, Duration::from_secs(2)) };
+    let (rounds, time) = if quick {
+        (1, Duration::from_millis(500))
+    } else {
+        (7, Duration::from_secs(2))
+    };
 
     let component = server::build_component();
     let servers = [
         ("native tonic", Server::native()),
-        ("plugin, fresh sandbox per call", Server::mortise(&component, "call")),
+        (
+            "plugin, fresh sandbox per call",
+            Server::mortise(&component, "call"),
+        ),
         ("plugin, sandboxes reused", Server::mortise(&component, "reuse")),
     ];
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

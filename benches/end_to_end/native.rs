@@ -27,7 +27,9 @@ impl pb::bench_server::Bench for Bench {
         // tonic sends a successful response's metadata as headers; what a handler wants in the trailers has
         // to go through an extension of the body, which a plain server does not do. It pays for one more
         // header instead.
-        response.metadata_mut().insert("processing-time-ms", "0".parse().expect("ASCII"));
+        response
+            .metadata_mut()
+            .insert("processing-time-ms", "0".parse().expect("ASCII"));
         Ok(response)
     }
 }
@@ -36,7 +38,9 @@ impl pb::bench_server::Bench for Bench {
 pub(crate) fn serve() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
         println!("{}", listener.local_addr().expect("an address"));
         let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
         tonic::transport::Server::builder()

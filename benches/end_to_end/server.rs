@@ -26,7 +26,11 @@ impl Server {
         let stdout = process.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("its address");
         let address = line.trim().parse().expect("an address");
-        Self { process, address, _data: None }
+        Self {
+            process,
+            address,
+            _data: None,
+        }
     }
 
     /// The host as an operator runs it, with every guard on.
@@ -50,17 +54,29 @@ impl Server {
             .expect("mortise starts");
         let started = Instant::now();
         while std::net::TcpStream::connect(address).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(60), "mortise does not listen");
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "mortise does not listen"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { process, address, _data: Some(data) }
+        Self {
+            process,
+            address,
+            _data: Some(data),
+        }
     }
 
     /// User and system time so far.
     pub(crate) fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("stat");
         // The second field, the program's name, may hold spaces and ends with the last parenthesis.
-        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .expect("a name")
+            .1
+            .split_whitespace()
+            .collect();
         let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
         // Fields 14 and 15 of proc(5), in ticks of 10 ms.
         Duration::from_millis((ticks(11) + ticks(12)) * 10)

@@ -6,6 +6,10 @@ use crate::limits::Rate;
 use crate::{ReadCall, Status, host};
 
 /// Settings that the operator can give; derive it with [`#[derive(Config)]`](macro@crate::Config).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say how its settings are read",
+    label = "needs `#[derive(mortise_guest::Config)]`"
+)]
 pub trait Config: Sized {
     /// The keys, for the plugin's description. The host refuses keys that are not declared.
     const KEYS: &'static [ConfigKey];

@@ -2,6 +2,8 @@
 
 use std::marker::PhantomData;
 
+use prost::Message;
+
 use crate::bindings::exports::mortise::plugin::handler as wit;
 use crate::bindings::mortise::plugin::types::Status as WitStatus;
 use crate::config::{ConfigKey, ConfigKind};
@@ -45,16 +47,29 @@ pub(crate) fn describe<P: Plugin>() -> wit::Description {
     }
 }
 
-/// Encoded `FileDescriptorSet`s concatenate to their union. Services generated together share one set, which
-/// is taken once.
+/// A `google.protobuf.FileDescriptorSet` whose files are left encoded.
+#[derive(Message)]
+struct FileSet {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    files: Vec<Vec<u8>>,
+}
+
+/// The union of the services' descriptors. Services generated together share one set, and sets of different
+/// crates may share files; each is taken once.
+///
+/// # Panics
+/// When a set does not parse, which generated code rules out.
 fn merge_descriptors(sets: impl Iterator<Item = &'static [u8]>) -> Vec<u8> {
-    let mut distinct: Vec<&[u8]> = Vec::new();
+    let mut union = FileSet::default();
     for set in sets {
-        if !distinct.contains(&set) {
-            distinct.push(set);
+        let set = FileSet::decode(set).expect("a service embeds a FileDescriptorSet");
+        for file in set.files {
+            if !union.files.contains(&file) {
+                union.files.push(file);
+            }
         }
     }
-    distinct.concat()
+    union.encode_to_vec()
 }
 
 fn config_key(key: &ConfigKey) -> wit::ConfigKey {
@@ -68,5 +83,16 @@ fn config_key(key: &ConfigKey) -> wit::ConfigKey {
         },
         doc: key.doc.to_owned(),
         default: key.default.map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merge_descriptors;
+
+    #[test]
+    fn a_file_that_several_services_need_is_described_once() {
+        let merged = merge_descriptors([&b"\x0a\x01a\x0a\x01b"[..], b"\x0a\x01b\x0a\x01c", b""].into_iter());
+        assert_eq!(merged, b"\x0a\x01a\x0a\x01b\x0a\x01c");
     }
 }

@@ -1,4 +1,4 @@
-#![doc = include_str!("../README.md")]
+#![doc = include_str!("docs/crate.md")]
 
 #[doc(hidden)]
 pub mod bindings;
@@ -32,7 +32,7 @@ pub use store::{Key, Scan};
 /// Includes what `mortise-guest-codegen` made of a proto package: its messages and one trait for each of
 /// its services.
 ///
-/// ```ignore
+/// ```ignore (needs what a build script made)
 /// mod pb {
 ///     mortise_guest::include_proto!("order.v1");
 /// }

@@ -1,6 +1,7 @@
 //! What a plugin may ask of the host, one folder per capability. The code here knows neither WebAssembly nor
 //! gRPC: the bindings translate a guest's imports into these calls.
 
+mod directory;
 mod error;
 mod namespace;
 

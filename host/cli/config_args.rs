@@ -30,17 +30,21 @@ pub struct ConfigArgs {
 impl ConfigArgs {
     /// Reads the configuration file, if one is named, and lets the flags win over it.
     pub fn load(&self) -> Result<Config, ConfigErrors> {
+        Config::load(self.config.as_deref(), &self.overrides())
+    }
+
+    /// What the flags set.
+    pub fn overrides(&self) -> Overrides {
         let plugins = self
             .plugins
             .iter()
             .map(|plugin| (plugin.name.clone(), plugin.file.clone()))
             .collect();
-        let overrides = Overrides {
+        Overrides {
             listen: self.listen,
             data: self.data.clone(),
             plugins,
-        };
-        Config::load(self.config.as_deref(), &overrides)
+        }
     }
 }
 

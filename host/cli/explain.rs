@@ -51,10 +51,8 @@ const REASON_PAGES: &[(&str, &str)] = reasons! {
     "PLUGIN_FAILED"
     "PLUGIN_OUT_OF_MEMORY"
     "ANSWER_TOO_LARGE"
-    "INVALID_ANSWER"
     "CONFLICT"
     "STORE_UNAVAILABLE"
-    "STORE_FAILED"
     "COMMIT_UNKNOWN"
     "INTERNAL"
 };

@@ -123,7 +123,9 @@ fn analyse(file: &Path) -> anyhow::Result<Inspection> {
     let plugin = PluginSettings::all(&config)?.remove(0);
     let artifact = Artifact::read(file, plugin.config.max_component_bytes)?;
     let loader = Loader::for_inspection(&config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let description = runtime.block_on(loader.inspect(artifact.clone(), &plugin))?;
     Ok(Inspection::new(&artifact, &description))
 }

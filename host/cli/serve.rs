@@ -34,7 +34,11 @@ pub(super) fn runtime(config: &Config) -> anyhow::Result<tokio::runtime::Runtime
     if let Some(threads) = config.server.worker_threads {
         builder.worker_threads(threads);
     }
-    builder.enable_all().thread_name("mortise-worker").build().context("cannot start worker threads")
+    builder
+        .enable_all()
+        .thread_name("mortise-worker")
+        .build()
+        .context("cannot start worker threads")
 }
 
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {

@@ -143,8 +143,8 @@ section! {
         /// The most entries of request metadata, and of the initial and the trailing metadata that a plugin
         /// may answer with.
         "max_metadata_entries" => max_metadata_entries: usize = count(128, 16, 4096);
-        /// The largest initial and the largest trailing metadata that a plugin may answer with, each
-        /// counted as HTTP/2 counts it. Stock clients refuse more than 8 KiB.
+        /// The largest metadata that a plugin may answer with, initial and trailing together, counted as
+        /// HTTP/2 counts it. Stock clients refuse more than 8 KiB.
         "max_response_metadata_bytes" => max_response_metadata_bytes: usize = bytes(8 * KIB, KIB, MIB);
         /// The most open client connections. Further ones wait in the kernel's backlog.
         "max_connections" => max_connections: usize = count(10_000, 1, 1_000_000);

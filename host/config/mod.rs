@@ -47,6 +47,8 @@ pub struct Config {
     pub plugins: BTreeMap<PluginName, Plugin>,
     /// Where each key stands that a file sets.
     locations: BTreeMap<String, Location>,
+    /// The flag that each key comes from which a flag sets.
+    flags: BTreeMap<String, String>,
 }
 
 /// What the command line sets. It wins over the file.
@@ -69,12 +71,20 @@ impl Config {
     /// Every mistake: in the TOML, in a key, in a value, between values that do not agree, and plugin files
     /// that are not there. What is inside a plugin file is not looked at.
     pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigErrors> {
-        let (mut config, mut errors, complete) = match path {
+        let (config, errors) = Config::read(path, overrides);
+        ConfigErrors::check(errors)?;
+        Ok(config)
+    }
+
+    /// Like [`load`](Config::load), and also gives what is left of a configuration with mistakes, where each
+    /// has its key's default, so that more can be looked for.
+    pub fn read(path: Option<&Path>, overrides: &Overrides) -> (Config, Vec<ConfigError>) {
+        let (mut config, mut errors, complete) = match path.map(Source::read) {
             None => (Config::default(), Vec::new(), true),
-            Some(path) => {
-                let source = Source::read(path)?;
+            Some(Err(error)) => (Config::default(), vec![error], false),
+            Some(Ok(source)) => {
                 let (document, mut reader) = Reader::parse(&source);
-                let mut config = Config::read(&mut reader, document.get_ref());
+                let mut config = Config::read_document(&mut reader, document.get_ref());
                 let complete = reader.is_complete();
                 config.locations = reader.locations;
                 (config, reader.errors, complete)
@@ -83,8 +93,7 @@ impl Config {
         config.apply(overrides, &mut errors);
         config.check_agreement(&mut errors);
         config.check_plugins(complete, &mut errors);
-        ConfigErrors::check(errors)?;
-        Ok(config)
+        (config, errors)
     }
 
     /// The file that delivered events are appended to, if they are.
@@ -109,9 +118,17 @@ impl Config {
         self.cache.enabled.then(dir)
     }
 
-    /// A mistake in `key` (`plugins.order.config.region`) that only its user could find, with the place
-    /// where the file sets it or, failing that, the section it belongs to.
+    /// A mistake in `key` (`plugins.order.config.region`) that only its user could find, with the flag or the
+    /// place in the file that sets it or, failing that, the section it belongs to.
     pub fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        if let Some(flag) = self.flags.get(key) {
+            return ConfigError {
+                location: None,
+                key: flag.clone(),
+                problem: problem.into(),
+                hint: None,
+            };
+        }
         let mut place = key;
         let location = loop {
             match (self.locations.get(place), place.rsplit_once('.')) {
@@ -128,7 +145,7 @@ impl Config {
         }
     }
 
-    fn read<'s>(reader: &mut Reader<'s>, root: &DeTable<'s>) -> Config {
+    fn read_document<'s>(reader: &mut Reader<'s>, root: &DeTable<'s>) -> Config {
         let known: Vec<_> = SECTIONS.iter().map(Section::top).collect();
         reader.refuse_unknown(root, "", &known);
         Config {
@@ -141,15 +158,18 @@ impl Config {
             engine: Engine::read(reader, root),
             plugins: read_plugins(reader, root),
             locations: BTreeMap::new(),
+            flags: BTreeMap::new(),
         }
     }
 
     fn apply(&mut self, overrides: &Overrides, errors: &mut Vec<ConfigError>) {
         if let Some(listen) = overrides.listen {
             self.server.listen = listen;
+            self.flags.insert("server.listen".into(), "--listen".into());
         }
         if let Some(data) = &overrides.data {
             self.server.data = data.clone();
+            self.flags.insert("server.data".into(), "--data".into());
         }
         let mut named = BTreeSet::new();
         for (name, file) in &overrides.plugins {
@@ -165,8 +185,8 @@ impl Config {
                 Some(plugin) => plugin.file = file.clone(),
                 None => drop(self.plugins.insert(name.clone(), Plugin::new(file))),
             }
-            // An error in the file is now one of the flag, not of the line that it overrides.
-            self.locations.remove(&format!("plugins.{name}.file"));
+            self.flags
+                .insert(format!("plugins.{name}.file"), format!("--plugin {name}"));
         }
     }
 

@@ -54,9 +54,13 @@ pub enum GateError {
 pub(super) fn check_imports(artifact: &Artifact) -> Result<(), GateError> {
     let allowed = |import: &str| {
         let name = import.split('@').next().unwrap_or(import);
-        ALLOWED_IMPORTS
-            .iter()
-            .any(|allowed| if allowed.ends_with('/') { name.starts_with(allowed) } else { name == *allowed })
+        ALLOWED_IMPORTS.iter().any(|allowed| {
+            if allowed.ends_with('/') {
+                name.starts_with(allowed)
+            } else {
+                name == *allowed
+            }
+        })
     };
     match artifact.imports.iter().find(|import| !allowed(import)) {
         Some(import) => Err(GateError::Import(crate::observe::printable(import, 128))),
@@ -96,19 +100,26 @@ pub(super) fn check_config(
         };
         mistakes.push((key.clone(), problem));
     }
-    if mistakes.is_empty() { Ok(()) } else { Err(GateError::Config(mistakes)) }
+    if mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(GateError::Config(mistakes))
+    }
 }
 
 fn unknown_key(description: &Description, key: &str) -> String {
     let known = description.config.iter().map(|known| known.name.as_str());
-    let nearest = known.clone().max_by(|a, b| {
-        strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key))
-    });
+    let nearest = known
+        .clone()
+        .max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
     match nearest {
         Some(nearest) if strsim::jaro_winkler(nearest, key) > 0.8 => {
             format!("is not a key of this plugin: did you mean {nearest}?")
         }
-        Some(_) => format!("is not a key of this plugin: it knows {}", known.collect::<Vec<_>>().join(", ")),
+        Some(_) => format!(
+            "is not a key of this plugin: it knows {}",
+            known.collect::<Vec<_>>().join(", ")
+        ),
         None => "is not a key of this plugin: it has none".to_owned(),
     }
 }

@@ -69,17 +69,27 @@ impl Generation {
         let outcome = instance.handle(method as u32, request).await;
         let attempt = instance.finish();
         let outcome = outcome.map_err(|trap| self.trapped(&trap, instance, attempt.as_ref()))?;
-        let attempt = attempt.ok_or_else(|| Failure::Internal { cause: "the attempt was lost".into() })?;
+        let attempt = attempt.ok_or_else(|| Failure::Internal {
+            cause: "the attempt was lost".into(),
+        })?;
         if let Some(pool) = &self.pool {
             pool.put(sandbox);
         }
-        Ok(Finished { outcome: outcome.map_err(GuestStatus::from), attempt })
+        Ok(Finished {
+            outcome: outcome.map_err(GuestStatus::from),
+            attempt,
+        })
     }
 
     async fn instantiate(&self, attempt: Attempt) -> Result<Instance, Failure> {
         let state = CallState::new(self.context.clone(), Some(attempt));
-        let program = self.program.as_ref().ok_or_else(|| Failure::Internal { cause: "unloaded".into() })?;
-        program.instantiate(state).await.map_err(|error| Failure::PluginFailed { cause: cause(&error) })
+        let program = self.program.as_ref().ok_or_else(|| Failure::Internal {
+            cause: "unloaded".into(),
+        })?;
+        program
+            .instantiate(state)
+            .await
+            .map_err(|error| Failure::PluginFailed { cause: cause(&error) })
     }
 
     fn trapped(&self, trap: &wasmtime::Error, instance: &Instance, attempt: Option<&Attempt>) -> Failure {
@@ -87,7 +97,10 @@ impl Generation {
             return Failure::DeadlineExceeded;
         }
         match instance.memory_refused() {
-            Some(limit) => Failure::PluginOutOfMemory { limit, cause: cause(trap) },
+            Some(limit) => Failure::PluginOutOfMemory {
+                limit,
+                cause: cause(trap),
+            },
             None => Failure::PluginFailed { cause: cause(trap) },
         }
     }
@@ -97,7 +110,9 @@ impl Generation {
 /// in an endless recursion, is counted rather than repeated.
 fn cause(error: &wasmtime::Error) -> String {
     let mut text = printable(&error.root_cause().to_string(), MAX_CAUSE_BYTES);
-    let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return text };
+    let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else {
+        return text;
+    };
     let mut frames = backtrace.frames().iter().map(frame_name).peekable();
     while let Some(frame) = frames.next() {
         let mut repeats = 1;
@@ -116,7 +131,9 @@ fn cause(error: &wasmtime::Error) -> String {
 
 fn frame_name(frame: &wasmtime::FrameInfo) -> String {
     // The alternate form leaves out the hash.
-    let name = frame.func_name().map(|name| printable(&format!("{:#}", rustc_demangle::demangle(name)), 256));
+    let name = frame
+        .func_name()
+        .map(|name| printable(&format!("{:#}", rustc_demangle::demangle(name)), 256));
     name.unwrap_or_else(|| format!("function {}", frame.func_index()))
 }
 

@@ -13,6 +13,7 @@ use super::generation::Generation;
 use super::registry::PluginSettings;
 use crate::capability::limits::Limits;
 use crate::config::Isolation;
+use crate::metadata::MetadataLimits;
 use crate::plugin::artifact::{Artifact, ArtifactError};
 use crate::plugin::cache::CompiledCache;
 use crate::plugin::description::{Description, DescriptionError};
@@ -22,7 +23,6 @@ use crate::plugin::limits::SandboxLimits;
 use crate::plugin::pool::{Pool, ReusePolicy};
 use crate::plugin::state::{CallState, PluginContext};
 use crate::plugin::stdio::LogLimits;
-use crate::metadata::MetadataLimits;
 
 /// Why a plugin file was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,9 @@ pub enum LoadError {
         error: DescriptionError,
     },
     /// Another plugin serves one of its services.
-    #[error("{file} claims the service {service}, which plugin {owner} serves already: remove one of the two")]
+    #[error(
+        "{file} claims the service {service}, which plugin {owner} serves already: remove one of the two"
+    )]
     ServiceTaken {
         /// The file.
         file: String,
@@ -133,9 +135,16 @@ impl Loader {
     /// Makes a generation of an artifact.
     pub async fn load(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Generation, LoadError> {
         let file = artifact.path.display().to_string();
-        let gate = |error| LoadError::Gate { file: file.clone(), error };
+        let gate = |error| LoadError::Gate {
+            file: file.clone(),
+            error,
+        };
         let digest = artifact.digest;
-        let Prepared { program, context, description } = self.prepare(artifact, plugin).await?;
+        let Prepared {
+            program,
+            context,
+            description,
+        } = self.prepare(artifact, plugin).await?;
         gate::check_grants(&description, &plugin.config.grants).map_err(gate)?;
         gate::check_config(&description, &plugin.config.config).map_err(gate)?;
         let number = self.loaded.fetch_add(1, Ordering::Relaxed) + 1;
@@ -170,15 +179,24 @@ impl Loader {
 
     async fn prepare(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Prepared, LoadError> {
         let file = artifact.path.display().to_string();
-        gate::check_imports(&artifact).map_err(|error| LoadError::Gate { file: file.clone(), error })?;
+        gate::check_imports(&artifact).map_err(|error| LoadError::Gate {
+            file: file.clone(),
+            error,
+        })?;
         let started = Instant::now();
         let (component, cached) = self.compile(artifact).await?;
-        let program = Program::link(&self.engine, &component)
-            .map_err(|error| LoadError::Link { file: file.clone(), reason: short(&error) })?;
+        let program = Program::link(&self.engine, &component).map_err(|error| LoadError::Link {
+            file: file.clone(),
+            reason: short(&error),
+        })?;
         let context = Arc::new(self.context(plugin));
         let description = self.describe(&program, &context, &file).await?;
         tracing::debug!(plugin = %plugin.name, cached, ms = started.elapsed().as_millis() as u64, "loaded");
-        Ok(Prepared { program, context, description })
+        Ok(Prepared {
+            program,
+            context,
+            description,
+        })
     }
 
     /// From the cache, or compiled on a background thread and cached. Says which.
@@ -187,7 +205,10 @@ impl Loader {
         let (engine, cache) = (self.engine.wasm().clone(), self.cache.clone());
         let file = artifact.path.display().to_string();
         let compiled = tokio::task::spawn_blocking(move || {
-            if let Some(component) = cache.as_ref().and_then(|cache| cache.load(artifact.digest, &engine)) {
+            if let Some(component) = cache
+                .as_ref()
+                .and_then(|cache| cache.load(artifact.digest, &engine))
+            {
                 return Ok((component, true));
             }
             let component = Component::from_binary(&engine, &artifact.bytes)?;
@@ -199,14 +220,21 @@ impl Loader {
         compiled
             .await
             .unwrap_or_else(|panic| Err(wasmtime::Error::msg(panic.to_string())))
-            .map_err(|error| LoadError::Compile { file, reason: short(&error) })
+            .map_err(|error| LoadError::Compile {
+                file,
+                reason: short(&error),
+            })
     }
 
     fn context(&self, plugin: &PluginSettings) -> PluginContext {
         let config = &plugin.config;
         PluginContext {
             name: plugin.name.clone(),
-            config: config.config.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect(),
+            config: config
+                .config
+                .iter()
+                .map(|(key, value)| (key.clone(), value.as_str().into()))
+                .collect(),
             rate_limits: self.rate_limits.clone(),
             sandbox: SandboxLimits {
                 memory_bytes: config.max_memory_bytes,
@@ -224,13 +252,18 @@ impl Loader {
         context: &Arc<PluginContext>,
         file: &str,
     ) -> Result<Description, LoadError> {
-        let failed = |error: wasmtime::Error| LoadError::Describe { file: file.into(), reason: short(&error) };
+        let failed = |error: wasmtime::Error| LoadError::Describe {
+            file: file.into(),
+            reason: short(&error),
+        };
         let state = CallState::new(context.clone(), None);
         let mut instance = program.instantiate(state).await.map_err(failed)?;
         let described = instance.describe().await;
         instance.finish();
-        Description::check(described.map_err(failed)?)
-            .map_err(|error| LoadError::Description { file: file.into(), error })
+        Description::check(described.map_err(failed)?).map_err(|error| LoadError::Description {
+            file: file.into(),
+            error,
+        })
     }
 }
 

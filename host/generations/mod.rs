@@ -7,6 +7,7 @@ mod registry;
 mod settings;
 pub mod watch;
 
+pub use gate::GateError;
 pub use generation::{Finished, Generation};
 pub use load::{LoadError, Loader};
 pub use registry::{PluginSettings, Registry};

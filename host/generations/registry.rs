@@ -82,7 +82,11 @@ impl Registry {
 
     fn live(&self, name: &Namespace) -> Option<Arc<Generation>> {
         let table = self.dispatcher.router.table();
-        table.generations().iter().find(|generation| generation.name == *name).cloned()
+        table
+            .generations()
+            .iter()
+            .find(|generation| generation.name == *name)
+            .cloned()
     }
 
     /// The swap: one pointer. Calls in flight hold the generation they were routed to.
@@ -94,8 +98,11 @@ impl Registry {
         check_services(plugin, &new, &generations)?;
         generations.push(new.clone());
         generations.sort_by(|a, b| a.name.cmp(&b.name));
-        let services =
-            generations.iter().flat_map(|live| live.description.services()).map(str::to_owned).collect();
+        let services = generations
+            .iter()
+            .flat_map(|live| live.description.services())
+            .map(str::to_owned)
+            .collect();
         self.dispatcher.router.swap(RoutingTable::new(generations));
         self.services.send_replace(services);
         tracing::info!(
@@ -116,7 +123,9 @@ fn check_services(
     others: &[Arc<Generation>],
 ) -> Result<(), LoadError> {
     for service in new.description.services() {
-        let owner = others.iter().find(|other| other.description.services().contains(&service));
+        let owner = others
+            .iter()
+            .find(|other| other.description.services().contains(&service));
         if let Some(owner) = owner {
             return Err(LoadError::ServiceTaken {
                 file: plugin.config.file.display().to_string(),

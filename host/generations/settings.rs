@@ -25,8 +25,14 @@ impl PluginSettings {
     /// If a name cannot be a namespace; the configuration's rule for names is stricter.
     pub fn all(config: &Config) -> anyhow::Result<Vec<Self>> {
         let settings = config.plugins.iter().map(|(name, plugin)| {
-            let permits = plugin.max_concurrent_calls.map(|calls| Arc::new(Semaphore::new(calls)));
-            Ok(Self { name: Namespace::new(name.as_str())?, config: plugin.clone(), permits })
+            let permits = plugin
+                .max_concurrent_calls
+                .map(|calls| Arc::new(Semaphore::new(calls)));
+            Ok(Self {
+                name: Namespace::new(name.as_str())?,
+                config: plugin.clone(),
+                permits,
+            })
         });
         settings.collect()
     }
@@ -40,7 +46,10 @@ impl Loader {
     pub fn for_serving(config: &Config) -> anyhow::Result<Self> {
         let calls = config.server.max_concurrent_calls;
         // Pools of `isolation = "reuse"` keep sandboxes beyond those that calls use.
-        let reuses = config.plugins.values().any(|plugin| plugin.isolation == Isolation::Reuse);
+        let reuses = config
+            .plugins
+            .values()
+            .any(|plugin| plugin.isolation == Isolation::Reuse);
         let idle = if reuses { calls } else { 0 };
         let engine = engine(config, calls + idle)
             .with_context(|| format!("cannot reserve {} sandboxes", calls + idle))
@@ -78,8 +87,14 @@ fn engine(config: &Config, sandboxes: usize) -> anyhow::Result<Engine> {
     let plugins = || config.plugins.values();
     let options = EngineOptions {
         max_sandboxes: u32::try_from(sandboxes + LOADING_SANDBOXES).unwrap_or(u32::MAX),
-        max_memory_bytes: plugins().map(|plugin| plugin.max_memory_bytes).max().unwrap_or_default(),
-        max_table_elements: plugins().map(|plugin| plugin.max_table_elements).max().unwrap_or_default(),
+        max_memory_bytes: plugins()
+            .map(|plugin| plugin.max_memory_bytes)
+            .max()
+            .unwrap_or_default(),
+        max_table_elements: plugins()
+            .map(|plugin| plugin.max_table_elements)
+            .max()
+            .unwrap_or_default(),
         max_stack_bytes: config.engine.max_stack_bytes,
     };
     // wasmtime's error type is not one of std's.

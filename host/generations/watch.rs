@@ -4,15 +4,16 @@
 //! on once the file has been quiet for a moment, so that one written in place is not read half-way; should
 //! it be read half-way all the same, it is refused as incomplete and read again at its next change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use notify::{EventKind, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 use super::registry::Registry;
+use crate::capability::Namespace;
 
 /// How long a file must be quiet.
 const QUIET: Duration = Duration::from_millis(60);
@@ -38,7 +39,8 @@ impl FolderWatch {
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let concerned = match &event {
                 Ok(event) => {
-                    !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(|path| concerns(path))
+                    !matches!(event.kind, EventKind::Access(_))
+                        && event.paths.iter().any(|path| concerns(path))
                 }
                 // Events were lost: look.
                 Err(_) => true,
@@ -61,6 +63,15 @@ impl FolderWatch {
         self.watcher.watch(folder, mode)
     }
 
+    /// Takes the place of `earlier`, and of a change that it has noticed and nobody has acted on.
+    pub fn replace(self, earlier: Self) -> Self {
+        use futures_util::FutureExt;
+        if earlier.changed.notified().now_or_never().is_some() {
+            self.changed.notify_one();
+        }
+        self
+    }
+
     /// Waits for a change and then until there was none for a moment.
     pub async fn settled(&self) {
         self.changed.notified().await;
@@ -73,25 +84,50 @@ impl FolderWatch {
 /// # Errors
 /// If the folders cannot be watched.
 pub fn reload_on_change(registry: Arc<Registry>) -> notify::Result<impl Future<Output = ()>> {
-    let files: Vec<PathBuf> = registry.plugins().iter().map(|plugin| plugin.config.file.clone()).collect();
+    let files: Vec<PathBuf> = registry
+        .plugins()
+        .iter()
+        .map(|plugin| plugin.config.file.clone())
+        .collect();
     let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(file)).collect();
-    let names: BTreeSet<_> = files.iter().filter_map(|file| file.file_name().map(ToOwned::to_owned)).collect();
+    let names: BTreeSet<_> = files
+        .iter()
+        .filter_map(|file| file.file_name().map(ToOwned::to_owned))
+        .collect();
     // Kubernetes replaces mounted files by renaming a folder `..data` that they are links into.
     let concerns = move |path: &Path| {
-        path.file_name().is_some_and(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
+        path.file_name()
+            .is_some_and(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
     };
     let watch = FolderWatch::new(folders, RecursiveMode::NonRecursive, concerns)?;
     Ok(async move {
+        // A file that stays as it was refused is not worth a line each time its folder changes.
+        let mut refused: HashMap<Namespace, (Stamp, String)> = HashMap::new();
         loop {
             watch.settled().await;
             for plugin in registry.plugins() {
                 // `load` reads the file and does nothing if its bytes are those that are live.
-                if let Err(error) = registry.load(plugin).await {
+                let stamp = stamp(&plugin.config.file);
+                let Err(error) = registry.load(plugin).await else {
+                    refused.remove(&plugin.name);
+                    continue;
+                };
+                let refusal = (stamp, error.to_string());
+                if refused.get(&plugin.name) != Some(&refusal) {
                     tracing::error!(plugin = %plugin.name, "not loaded, nothing changed: {error}");
+                    refused.insert(plugin.name.clone(), refusal);
                 }
             }
         }
     })
+}
+
+/// When a file was last written, and its size; none if it is not there.
+type Stamp = Option<(SystemTime, u64)>;
+
+fn stamp(file: &Path) -> Stamp {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 fn folder_of(file: &Path) -> PathBuf {

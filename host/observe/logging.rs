@@ -25,7 +25,9 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let result = if human {
         subscriber.with_ansi(std::io::stderr().is_terminal()).try_init()
     } else {

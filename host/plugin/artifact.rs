@@ -128,13 +128,19 @@ pub enum ArtifactError {
 impl Artifact {
     /// Reads and checks a file of at most `max_bytes`.
     pub fn read(path: &Path, max_bytes: u64) -> Result<Self, ArtifactError> {
-        let unreadable = |error| ArtifactError::Unreadable { path: path.to_owned(), error };
+        let unreadable = |error| ArtifactError::Unreadable {
+            path: path.to_owned(),
+            error,
+        };
         let metadata = std::fs::metadata(path).map_err(unreadable)?;
         if metadata.is_dir() {
             return Err(unreadable(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
         }
-        let too_large =
-            |size| ArtifactError::TooLarge { path: path.to_owned(), size, limit: max_bytes };
+        let too_large = |size| ArtifactError::TooLarge {
+            path: path.to_owned(),
+            size,
+            limit: max_bytes,
+        };
         if metadata.len() > max_bytes {
             return Err(too_large(metadata.len()));
         }
@@ -167,8 +173,10 @@ struct Outline {
 
 impl Outline {
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ArtifactError> {
-        let malformed =
-            |reason: String| ArtifactError::Malformed { path: path.to_owned(), reason };
+        let malformed = |reason: String| ArtifactError::Malformed {
+            path: path.to_owned(),
+            reason,
+        };
         if !bytes.starts_with(b"\0asm") {
             return Err(match bytes {
                 [] => malformed("the file is empty".into()),
@@ -176,11 +184,17 @@ impl Outline {
                 _ => ArtifactError::NotWasm(path.to_owned()),
             });
         }
-        let mut outline = Self { imports: Vec::new(), exports: Vec::new() };
+        let mut outline = Self {
+            imports: Vec::new(),
+            exports: Vec::new(),
+        };
         let mut depth = 0u32;
         for payload in Parser::new(0).parse_all(bytes) {
             match payload.map_err(|error| malformed(error.to_string()))? {
-                Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                Payload::Version {
+                    encoding: Encoding::Module,
+                    ..
+                } if depth == 0 => {
                     return Err(ArtifactError::CoreModule(path.to_owned()));
                 }
                 Payload::Version { .. } => depth += 1,
@@ -188,7 +202,10 @@ impl Outline {
                 Payload::ComponentImportSection(section) if depth == 1 => {
                     for import in section {
                         let import = import.map_err(|error| malformed(error.to_string()))?;
-                        if matches!(import.ty, ComponentTypeRef::Instance(_) | ComponentTypeRef::Func(_)) {
+                        if matches!(
+                            import.ty,
+                            ComponentTypeRef::Instance(_) | ComponentTypeRef::Func(_)
+                        ) {
                             outline.imports.push(import.name.name.to_owned());
                         }
                     }
@@ -232,7 +249,9 @@ mod tests {
     use super::*;
 
     fn check(bytes: &[u8]) -> String {
-        Artifact::from_bytes(Path::new("p.wasm"), bytes.to_vec()).expect_err("refused").to_string()
+        Artifact::from_bytes(Path::new("p.wasm"), bytes.to_vec())
+            .expect_err("refused")
+            .to_string()
     }
 
     const EMPTY_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -254,6 +273,13 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("temp file");
         std::fs::write(file.path(), [0; 100]).expect("write");
         let error = Artifact::read(file.path(), 99).expect_err("too large");
-        assert!(matches!(error, ArtifactError::TooLarge { size: 100, limit: 99, .. }));
+        assert!(matches!(
+            error,
+            ArtifactError::TooLarge {
+                size: 100,
+                limit: 99,
+                ..
+            }
+        ));
     }
 }

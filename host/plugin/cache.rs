@@ -35,7 +35,12 @@ impl CompiledCache {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         check_private(dir, &fs::symlink_metadata(dir)?)?;
         let key = read_or_make_key(dir)?;
-        Ok(Self { dir: dir.to_owned(), key, max_bytes, engine: compatibility(engine) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            key,
+            max_bytes,
+            engine: compatibility(engine),
+        })
     }
 
     /// The compiled form of the component with this digest, if there is a trustworthy one.
@@ -87,9 +92,9 @@ impl CompiledCache {
         file.read_exact(&mut tag)?;
         let mut code = Vec::new();
         file.read_to_end(&mut code)?;
-        self.tag(name, &code)
-            .verify_slice(&tag)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it was not made by this installation"))?;
+        self.tag(name, &code).verify_slice(&tag).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidData, "it was not made by this installation")
+        })?;
         Ok(code)
     }
 
@@ -107,7 +112,11 @@ impl CompiledCache {
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             // The rest are entries on their way, of this host or another one; they may be gone already.
-            if entry.path().extension().is_some_and(|extension| extension == EXTENSION) {
+            if entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == EXTENSION)
+            {
                 let metadata = entry.metadata()?;
                 entries.push((metadata.modified()?, metadata.len(), entry.path()));
             }
@@ -134,7 +143,10 @@ fn check_private(path: &Path, metadata: &fs::Metadata) -> io::Result<()> {
     if metadata.uid() != owner || metadata.permissions().mode() & 0o077 != 0 || metadata.is_symlink() {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            format!("{} must belong to this user and be closed to others", path.display()),
+            format!(
+                "{} must belong to this user and be closed to others",
+                path.display()
+            ),
         ));
     }
     Ok(())
@@ -179,7 +191,13 @@ fn compatibility(engine: &wasmtime::Engine) -> String {
     }
     let mut collect = Collect(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut collect);
-    collect.0.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    collect
+        .0
+        .finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Only `load` calls this, with bytes that carried a valid tag.
@@ -221,8 +239,18 @@ mod tests {
         assert!(cache.load(Digest::of(b"other"), &engine).is_none());
         let again = CompiledCache::open(&dir.path().join("cache"), 1 << 20, &engine).expect("open");
         assert!(again.load(Digest::of(COMPONENT), &engine).is_some());
-        assert_eq!(fs::metadata(&cache.dir).expect("dir").permissions().mode() & 0o777, 0o700);
-        assert_eq!(fs::metadata(entry_path(&cache)).expect("entry").permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&cache.dir).expect("dir").permissions().mode() & 0o777,
+            0o700
+        );
+        assert_eq!(
+            fs::metadata(entry_path(&cache))
+                .expect("entry")
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -235,16 +263,25 @@ mod tests {
             let mut bad = good.clone();
             bad[position] ^= 1;
             fs::write(&path, bad).expect("write");
-            assert!(cache.load(Digest::of(COMPONENT), &engine).is_none(), "byte {position}");
+            assert!(
+                cache.load(Digest::of(COMPONENT), &engine).is_none(),
+                "byte {position}"
+            );
         }
         fs::write(&path, &good[..10]).expect("write");
         assert!(cache.load(Digest::of(COMPONENT), &engine).is_none(), "cut");
         let (other, _) = filled(&dir.path().join("elsewhere"));
         fs::copy(entry_path(&other), &path).expect("copy");
-        assert!(cache.load(Digest::of(COMPONENT), &engine).is_none(), "another installation's");
+        assert!(
+            cache.load(Digest::of(COMPONENT), &engine).is_none(),
+            "another installation's"
+        );
         fs::write(&path, &good).expect("write");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).expect("chmod");
-        assert!(cache.load(Digest::of(COMPONENT), &engine).is_none(), "writable by others");
+        assert!(
+            cache.load(Digest::of(COMPONENT), &engine).is_none(),
+            "writable by others"
+        );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
         assert!(cache.load(Digest::of(COMPONENT), &engine).is_some(), "as it was");
     }

@@ -6,8 +6,11 @@ use super::bindings::v0_1::handler as contract;
 use crate::observe::printable;
 
 /// Services that every host serves itself.
-const HOST_SERVICES: &[&str] =
-    &["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+const HOST_SERVICES: &[&str] = &[
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
 
 const MAX_DESCRIPTOR_BYTES: usize = 4 << 20;
 const MAX_METHODS: usize = 4096;
@@ -151,7 +154,11 @@ pub enum DescriptionError {
 impl Description {
     /// Checks what `describe` returned.
     pub fn check(raw: contract::Description) -> Result<Self, DescriptionError> {
-        bound("bytes of descriptors", raw.descriptors.len(), MAX_DESCRIPTOR_BYTES)?;
+        bound(
+            "bytes of descriptors",
+            raw.descriptors.len(),
+            MAX_DESCRIPTOR_BYTES,
+        )?;
         bound("methods", raw.methods.len(), MAX_METHODS)?;
         bound("configuration keys", raw.config.len(), MAX_CONFIG_KEYS)?;
         bound("grants", raw.grants.len(), MAX_GRANTS)?;
@@ -181,13 +188,14 @@ impl Description {
 }
 
 fn bound(what: &'static str, count: usize, limit: usize) -> Result<(), DescriptionError> {
-    if count > limit { Err(DescriptionError::TooMany { what, count, limit }) } else { Ok(()) }
+    if count > limit {
+        Err(DescriptionError::TooMany { what, count, limit })
+    } else {
+        Ok(())
+    }
 }
 
-fn methods(
-    raw: &[contract::Method],
-    descriptors: &DescriptorPool,
-) -> Result<Vec<Method>, DescriptionError> {
+fn methods(raw: &[contract::Method], descriptors: &DescriptorPool) -> Result<Vec<Method>, DescriptionError> {
     if raw.is_empty() {
         return Err(DescriptionError::NoMethods);
     }
@@ -220,7 +228,10 @@ fn methods(
 /// By `/package.Service/Method`.
 pub fn find_method(descriptors: &DescriptorPool, path: &str) -> Option<MethodDescriptor> {
     let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-    descriptors.get_service_by_name(service)?.methods().find(|descriptor| descriptor.name() == method)
+    descriptors
+        .get_service_by_name(service)?
+        .methods()
+        .find(|descriptor| descriptor.name() == method)
 }
 
 fn has_no_side_effects(method: &MethodDescriptor) -> bool {

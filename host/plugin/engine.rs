@@ -43,7 +43,10 @@ impl Engine {
     pub fn new(options: &EngineOptions) -> wasmtime::Result<Self> {
         let wasm = wasmtime::Engine::new(&config(options))?;
         let ticker = Arc::new(Ticker::start(wasm.clone())?);
-        Ok(Self { wasm, _ticker: ticker })
+        Ok(Self {
+            wasm,
+            _ticker: ticker,
+        })
     }
 
     /// The wasmtime engine itself.
@@ -106,13 +109,18 @@ impl Ticker {
     fn start(engine: wasmtime::Engine) -> wasmtime::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("mortise-epoch".into()).spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                std::thread::sleep(TICK);
-                engine.increment_epoch();
-            }
-        })?;
-        Ok(Self { stop, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("mortise-epoch".into())
+            .spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    std::thread::sleep(TICK);
+                    engine.increment_epoch();
+                }
+            })?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 

@@ -32,7 +32,10 @@ impl Program {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
         let component = PluginPre::new(linker.instantiate_pre(component)?)?;
-        Ok(Self { engine: engine.clone(), component })
+        Ok(Self {
+            engine: engine.clone(),
+            component,
+        })
     }
 
     /// A fresh sandbox. Nothing of any earlier call is in it.
@@ -72,7 +75,11 @@ impl Instance {
     pub async fn describe(&mut self) -> wasmtime::Result<handler::Description> {
         let deadline = Deadline::after(tokio::time::Instant::now(), Some(DESCRIBE_TIMEOUT));
         deadline
-            .bound(self.plugin.mortise_plugin_handler().call_describe(&mut self.store))
+            .bound(
+                self.plugin
+                    .mortise_plugin_handler()
+                    .call_describe(&mut self.store),
+            )
             .await
             .map_err(|_| wasmtime::Error::msg("describe took longer than 1 second"))?
     }
@@ -84,7 +91,10 @@ impl Instance {
     pub async fn handle(&mut self, method: u32, request: &[u8]) -> wasmtime::Result<Result<Vec<u8>, Status>> {
         // Epochs count on while a sandbox waits for its next call.
         self.store.set_epoch_deadline(1);
-        self.plugin.mortise_plugin_handler().call_handle(&mut self.store, method, request).await
+        self.plugin
+            .mortise_plugin_handler()
+            .call_handle(&mut self.store, method, request)
+            .await
     }
 
     /// Makes a reused sandbox ready for its next call.

@@ -24,7 +24,12 @@ pub struct Limiter {
 impl Limiter {
     /// Of a fresh sandbox.
     pub fn new(limits: SandboxLimits) -> Self {
-        Self { limits, memory_refused: false, growths: 0, memory_bytes: 0 }
+        Self {
+            limits,
+            memory_refused: false,
+            growths: 0,
+            memory_bytes: 0,
+        }
     }
 
     /// A reused sandbox begins its next call: what earlier ones were refused is not its fault.

@@ -43,7 +43,11 @@ pub struct Pool {
 impl Reusable {
     /// A sandbox that has served nothing yet.
     pub fn fresh(instance: Instance) -> Self {
-        Self { instance, born: Instant::now(), calls: 0 }
+        Self {
+            instance,
+            born: Instant::now(),
+            calls: 0,
+        }
     }
 
     /// The sandbox itself.
@@ -55,7 +59,11 @@ impl Reusable {
 impl Pool {
     /// `slots` is shared by all pools of the host.
     pub fn new(policy: ReusePolicy, slots: Arc<Semaphore>) -> Self {
-        Self { policy, slots, idle: Mutex::default() }
+        Self {
+            policy,
+            slots,
+            idle: Mutex::default(),
+        }
     }
 
     /// A sandbox young enough to serve, if one is idle.

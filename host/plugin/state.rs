@@ -130,7 +130,10 @@ impl CallState {
         self.stderr.finish();
         let dropped = self.budget.lock().dropped();
         if dropped > 0 {
-            tracing::warn!(dropped, "the plugin logged more lines than max_guest_lines_per_call");
+            tracing::warn!(
+                dropped,
+                "the plugin logged more lines than max_guest_lines_per_call"
+            );
         }
         self.attempt.take()
     }
@@ -138,6 +141,9 @@ impl CallState {
 
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.resources,
+        }
     }
 }

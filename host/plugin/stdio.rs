@@ -32,7 +32,11 @@ pub type SharedBudget = Arc<Mutex<LineBudget>>;
 impl LineBudget {
     /// A full budget.
     pub fn new(limits: LogLimits) -> Self {
-        Self { limits, left: limits.lines_per_call, dropped: 0 }
+        Self {
+            limits,
+            left: limits.lines_per_call,
+            dropped: 0,
+        }
     }
 
     /// Fills it again, for the next call of a reused sandbox.
@@ -76,7 +80,11 @@ pub struct GuestOutput {
 impl GuestOutput {
     /// Lines count against `budget`.
     pub fn new(stream: Stream, budget: SharedBudget) -> Self {
-        Self { stream, budget, line: Arc::default() }
+        Self {
+            stream,
+            budget,
+            line: Arc::default(),
+        }
     }
 
     /// Runs within the call's span: streams are written while the guest runs.
@@ -101,7 +109,9 @@ impl GuestOutput {
     }
 
     fn emit(&self, line: &[u8]) {
-        let Some(max_bytes) = self.budget.lock().take() else { return };
+        let Some(max_bytes) = self.budget.lock().take() else {
+            return;
+        };
         let line = printable(&String::from_utf8_lossy(line), max_bytes);
         match self.stream {
             Stream::Stdout => tracing::info!(target: "mortise::guest::stdout", "{line}"),

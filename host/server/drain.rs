@@ -21,7 +21,10 @@ impl UntilDrained {
             // A closed channel means the host is gone, which is draining too.
             let _ = draining.wait_for(|draining| *draining).await;
         });
-        Self { body: Some(body), drained }
+        Self {
+            body: Some(body),
+            drained,
+        }
     }
 }
 
@@ -33,7 +36,9 @@ impl Body for UntilDrained {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
         match Pin::new(body).poll_frame(cx) {
             // What is ready still goes out: the last thing a health watch says is NOT_SERVING.
             Poll::Pending => {}
@@ -43,7 +48,11 @@ impl Body for UntilDrained {
         self.body = None;
         let mut trailers = http::HeaderMap::new();
         let status = tonic::Status::unavailable("the server is shutting down");
-        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+        Poll::Ready(Some(
+            status
+                .add_header(&mut trailers)
+                .map(|()| Frame::trailers(trailers)),
+        ))
     }
 
     fn is_end_stream(&self) -> bool {

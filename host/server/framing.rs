@@ -43,7 +43,10 @@ where
 fn refuse_unknown_encoding(headers: &HeaderMap) -> Result<(), Failure> {
     match headers.get("grpc-encoding") {
         Some(encoding) if encoding != "identity" => {
-            let encoding = String::from_utf8_lossy(encoding.as_bytes()).chars().take(32).collect();
+            let encoding = String::from_utf8_lossy(encoding.as_bytes())
+                .chars()
+                .take(32)
+                .collect();
             Err(Failure::UnsupportedEncoding { encoding })
         }
         _ => Ok(()),
@@ -80,7 +83,9 @@ impl Received {
     }
 
     fn announced(&self, limit: usize) -> Result<Option<usize>, Failure> {
-        let Some(mut prefix) = self.bytes().get(..PREFIX) else { return Ok(None) };
+        let Some(mut prefix) = self.bytes().get(..PREFIX) else {
+            return Ok(None);
+        };
         match prefix.get_u8() {
             0 => {}
             1 => {
@@ -88,7 +93,11 @@ impl Received {
                     what: "the message is marked as compressed, but there is no grpc-encoding",
                 });
             }
-            _ => return Err(Failure::MalformedFraming { what: "the compression flag is neither 0 nor 1" }),
+            _ => {
+                return Err(Failure::MalformedFraming {
+                    what: "the compression flag is neither 0 nor 1",
+                });
+            }
         }
         let size = prefix.get_u32() as usize;
         if size > limit {
@@ -98,7 +107,11 @@ impl Received {
     }
 
     fn bytes(&self) -> &[u8] {
-        if self.rest.is_empty() { &self.first } else { &self.rest }
+        if self.rest.is_empty() {
+            &self.first
+        } else {
+            &self.rest
+        }
     }
 
     fn finish(self) -> Result<Bytes, Failure> {
@@ -106,11 +119,17 @@ impl Received {
         match self.length {
             None if received == 0 => Err(Failure::NotUnary { empty: true }),
             Some(length) if received == PREFIX + length => {
-                let mut message = if self.rest.is_empty() { self.first } else { self.rest.freeze() };
+                let mut message = if self.rest.is_empty() {
+                    self.first
+                } else {
+                    self.rest.freeze()
+                };
                 message.advance(PREFIX);
                 Ok(message)
             }
-            _ => Err(Failure::MalformedFraming { what: "the stream ended inside a message" }),
+            _ => Err(Failure::MalformedFraming {
+                what: "the stream ended inside a message",
+            }),
         }
     }
 }
@@ -134,7 +153,13 @@ pub(crate) fn ok(message: Vec<u8>, initial: HeaderMap, mut trailing: HeaderMap) 
         data[1] = message.into();
     }
     data[0] = head.freeze();
-    respond(initial, UnaryBody { data, trailers: Some(trailing) })
+    respond(
+        initial,
+        UnaryBody {
+            data,
+            trailers: Some(trailing),
+        },
+    )
 }
 
 /// A failed answer: with any initial metadata HEADERS then trailers, else one HEADERS frame
@@ -145,9 +170,21 @@ pub(crate) fn failed(status: &tonic::Status, initial: HeaderMap, mut trailing: H
         trailing.insert("grpc-status", HeaderValue::from_static("13"));
     }
     if initial.is_empty() {
-        return respond(trailing, UnaryBody { data: [Bytes::new(), Bytes::new()], trailers: None });
+        return respond(
+            trailing,
+            UnaryBody {
+                data: [Bytes::new(), Bytes::new()],
+                trailers: None,
+            },
+        );
     }
-    respond(initial, UnaryBody { data: [Bytes::new(), Bytes::new()], trailers: Some(trailing) })
+    respond(
+        initial,
+        UnaryBody {
+            data: [Bytes::new(), Bytes::new()],
+            trailers: Some(trailing),
+        },
+    )
 }
 
 fn respond(mut headers: HeaderMap, body: UnaryBody) -> Response {
@@ -200,7 +237,12 @@ mod tests {
             .chunks(frame.max(1))
             .map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk))))
             .collect();
-        read_unary(&HeaderMap::new(), StreamBody::new(futures_util::stream::iter(frames)), limit).await
+        read_unary(
+            &HeaderMap::new(),
+            StreamBody::new(futures_util::stream::iter(frames)),
+            limit,
+        )
+        .await
     }
 
     fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
@@ -215,7 +257,11 @@ mod tests {
         for message in [&b""[..], b"x", b"hello, world"] {
             let bytes = framed(0, message);
             for frame in 1..=bytes.len() {
-                assert_eq!(read(&bytes, frame, 64).await.expect("whole"), message, "frames of {frame}");
+                assert_eq!(
+                    read(&bytes, frame, 64).await.expect("whole"),
+                    message,
+                    "frames of {frame}"
+                );
             }
         }
     }
@@ -224,13 +270,19 @@ mod tests {
     async fn broken_requests_are_told_apart() {
         let two = [framed(0, b"a"), framed(0, b"b")].concat();
         for frame in 1..=two.len() {
-            assert_eq!(read(&two, frame, 64).await, Err(Failure::NotUnary { empty: false }));
+            assert_eq!(
+                read(&two, frame, 64).await,
+                Err(Failure::NotUnary { empty: false })
+            );
         }
         assert_eq!(read(b"", 1, 64).await, Err(Failure::NotUnary { empty: true }));
         let whole = framed(0, b"hello");
         for cut in 1..whole.len() {
             let failure = read(&whole[..cut], 64, 64).await.expect_err("cut");
-            assert!(matches!(failure, Failure::MalformedFraming { .. }), "{cut}: {failure:?}");
+            assert!(
+                matches!(failure, Failure::MalformedFraming { .. }),
+                "{cut}: {failure:?}"
+            );
         }
         for flag in [1, 2, 255] {
             let failure = read(&framed(flag, b"a"), 64, 64).await.expect_err("flag");
@@ -243,7 +295,10 @@ mod tests {
         let bytes = [0, 0xff, 0xff, 0xff, 0xff];
         assert_eq!(
             read(&bytes, 64, 10).await,
-            Err(Failure::RequestTooLarge { size: u32::MAX as usize, limit: 10 })
+            Err(Failure::RequestTooLarge {
+                size: u32::MAX as usize,
+                limit: 10
+            })
         );
         assert!(read(&framed(0, &[7; 10]), 64, 10).await.is_ok());
         assert!(read(&framed(0, &[7; 11]), 64, 10).await.is_err());
@@ -256,7 +311,9 @@ mod tests {
         let body = http_body_util::Empty::<Bytes>::new();
         assert_eq!(
             read_unary(&headers, body, 10).await,
-            Err(Failure::UnsupportedEncoding { encoding: "br".into() })
+            Err(Failure::UnsupportedEncoding {
+                encoding: "br".into()
+            })
         );
     }
 }

@@ -54,7 +54,10 @@ impl Listener {
             io::ErrorKind::AddrInUse => ListenError::InUse(address),
             _ => ListenError::Other { address, error },
         })?;
-        Ok(Self { socket, connections: Arc::new(Semaphore::new(max_connections)) })
+        Ok(Self {
+            socket,
+            connections: Arc::new(Semaphore::new(max_connections)),
+        })
     }
 
     /// The address it is bound to, with the port the system chose if 0 was asked for.
@@ -73,14 +76,20 @@ impl Listener {
     async fn accept(&self) -> Connection {
         loop {
             // The semaphore is never closed.
-            let Ok(permit) = self.connections.clone().acquire_owned().await else { continue };
+            let Ok(permit) = self.connections.clone().acquire_owned().await else {
+                continue;
+            };
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
                     // Small answers should not wait for the last one's acknowledgement.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY not set");
                     }
-                    return Connection { stream, peer: Peer(display_peer(peer).into()), _permit: permit };
+                    return Connection {
+                        stream,
+                        peer: Peer(display_peer(peer).into()),
+                        _permit: permit,
+                    };
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -105,8 +114,10 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
-        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+    ) || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 /// IPv4 clients of a dual-stack socket are shown, and rate limited, under their IPv4 address.

@@ -35,7 +35,10 @@ impl OwnServices {
         let sets: [(&[u8], &'static [&'static str]); 3] = [
             (tonic_health::pb::FILE_DESCRIPTOR_SET, &["grpc.health.v1.Health"]),
             (v1::FILE_DESCRIPTOR_SET, &["grpc.reflection.v1.ServerReflection"]),
-            (v1alpha::FILE_DESCRIPTOR_SET, &["grpc.reflection.v1alpha.ServerReflection"]),
+            (
+                v1alpha::FILE_DESCRIPTOR_SET,
+                &["grpc.reflection.v1alpha.ServerReflection"],
+            ),
         ];
         let pools = sets.into_iter().filter_map(|(set, services)| {
             let pool = DescriptorPool::decode(set)
@@ -43,7 +46,9 @@ impl OwnServices {
                 .ok()?;
             Some((pool, services))
         });
-        Self { pools: pools.collect() }
+        Self {
+            pools: pools.collect(),
+        }
     }
 }
 
@@ -61,24 +66,43 @@ enum Reply {
     Services(Vec<String>),
     /// The file asked for and everything it imports, each encoded.
     Files(Vec<Vec<u8>>),
-    Extensions { message: String, numbers: Vec<i32> },
+    Extensions {
+        message: String,
+        numbers: Vec<i32>,
+    },
     Error(Code, String),
 }
 
 impl Reflection {
     pub(super) fn new(dispatcher: Arc<Dispatcher>) -> Self {
-        Self { dispatcher, own: Arc::new(OwnServices::new()) }
+        Self {
+            dispatcher,
+            own: Arc::new(OwnServices::new()),
+        }
     }
 
     fn answer(&self, question: Question) -> Reply {
         let table = self.dispatcher.router.table();
-        let described = || table.generations().iter().map(|generation| &generation.description);
+        let described = || {
+            table
+                .generations()
+                .iter()
+                .map(|generation| &generation.description)
+        };
         let own = || self.own.pools.iter().map(|(pool, _)| pool);
-        let pools = || described().map(|description| &description.descriptors).chain(own());
+        let pools = || {
+            described()
+                .map(|description| &description.descriptors)
+                .chain(own())
+        };
         match question {
             Question::Services => {
                 let plugins = described().flat_map(Description::services);
-                let own = self.own.pools.iter().flat_map(|(_, services)| services.iter().copied());
+                let own = self
+                    .own
+                    .pools
+                    .iter()
+                    .flat_map(|(_, services)| services.iter().copied());
                 let mut services: Vec<_> = plugins.chain(own).map(str::to_owned).collect();
                 services.sort();
                 Reply::Services(services)
@@ -99,7 +123,11 @@ impl Reflection {
             Question::Extension { message, number } => {
                 let file = pools().find_map(|pool| {
                     let number = u32::try_from(number).ok()?;
-                    Some(pool.get_message_by_name(&message)?.get_extension(number)?.parent_file())
+                    Some(
+                        pool.get_message_by_name(&message)?
+                            .get_extension(number)?
+                            .parent_file(),
+                    )
                 });
                 file.map_or_else(|| not_found("extension of", &message), |file| with_imports(&file))
             }
@@ -108,7 +136,10 @@ impl Reflection {
                     None => not_found("message", &message),
                     Some(found) => Reply::Extensions {
                         message,
-                        numbers: found.extensions().map(|extension| extension.number() as i32).collect(),
+                        numbers: found
+                            .extensions()
+                            .map(|extension| extension.number() as i32)
+                            .collect(),
                     },
                 }
             }
@@ -119,7 +150,9 @@ impl Reflection {
 /// Whether a symbol is one of the services that this plugin serves, or one of their methods.
 fn owns(description: &Description, symbol: &str) -> bool {
     description.services().iter().any(|service| {
-        symbol.strip_prefix(service).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        symbol
+            .strip_prefix(service)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     })
 }
 
@@ -139,7 +172,10 @@ fn file_of(pool: &DescriptorPool, symbol: &str) -> Option<FileDescriptor> {
     // A method, a field, a oneof or an enum value: its parent's file.
     let (parent, name) = symbol.rsplit_once('.')?;
     if let Some(service) = pool.get_service_by_name(parent) {
-        return service.methods().any(|method| method.name() == name).then(|| service.parent_file());
+        return service
+            .methods()
+            .any(|method| method.name() == name)
+            .then(|| service.parent_file());
     }
     if let Some(message) = pool.get_message_by_name(parent) {
         let field = message.get_field_by_name(name).is_some();

@@ -56,7 +56,10 @@ pub async fn serve(
         health: HealthServer::new(health),
         reflection: options.reflection.then(|| {
             let reflection = Reflection::new(dispatcher.clone());
-            (ReflectionV1::new(reflection.clone()), ReflectionV1Alpha::new(reflection))
+            (
+                ReflectionV1::new(reflection.clone()),
+                ReflectionV1Alpha::new(reflection),
+            )
         }),
         dispatcher,
     };
@@ -107,7 +110,11 @@ impl Service<http::Request<Body>> for GrpcService {
             _ => {
                 let dispatcher = self.dispatcher.clone();
                 let (head, body) = request.into_parts();
-                let peer = head.extensions.get::<Peer>().map(|peer| peer.0.to_string()).unwrap_or_default();
+                let peer = head
+                    .extensions
+                    .get::<Peer>()
+                    .map(|peer| peer.0.to_string())
+                    .unwrap_or_default();
                 Box::pin(async move { Ok(dispatcher.serve(head, body, peer).await) })
             }
         }
@@ -118,7 +125,11 @@ impl Service<http::Request<Body>> for GrpcService {
 /// clients like.
 fn until_drained(answer: Answer, draining: &watch::Receiver<bool>) -> Answer {
     let draining = draining.clone();
-    Box::pin(async move { Ok(answer.await?.map(|body| Body::new(UntilDrained::new(body, draining)))) })
+    Box::pin(async move {
+        Ok(answer
+            .await?
+            .map(|body| Body::new(UntilDrained::new(body, draining))))
+    })
 }
 
 /// What is not gRPC gets an HTTP answer (gRPC over HTTP/2, "Requests").
@@ -127,14 +138,19 @@ fn not_grpc(request: &http::Request<Body>) -> Option<Response> {
         let mut response = http::Response::new(Body::empty());
         *response.status_mut() = status;
         if let Some((name, value)) = header {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
         }
         Some(response)
     };
     if request.method() != Method::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, Some((header::ALLOW, "POST")));
     }
-    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let content_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes);
     match content_type {
         Some(b"application/grpc") => None,
         Some(other) if other.starts_with(b"application/grpc+proto") => None,

@@ -1,5 +1,6 @@
 //! `mortise check`.
 
+use crate::new::greeter;
 use crate::{mortise_in, temporary_folder};
 
 #[test]
@@ -41,7 +42,7 @@ fn serve_refuses_what_check_refuses() {
     assert!(
         check
             .stderr
-            .contains("plugins.order.file: cannot read absent.wasm"),
+            .contains("error: --plugin order: cannot read absent.wasm"),
         "{}",
         check.stderr
     );
@@ -57,5 +58,56 @@ fn nothing_to_serve_is_a_mistake() {
         outcome.stderr.contains("hint: add [plugins.NAME]"),
         "{}",
         outcome.stderr
+    );
+}
+
+#[test]
+fn a_right_configuration_is_summed_up() {
+    let folder = temporary_folder();
+    std::fs::copy(greeter(), folder.path().join("greeter.wasm")).expect("it can be copied");
+    let toml = "[server]\nlisten = \"127.0.0.1:1\"\n[plugins.hello]\nfile = \"greeter.wasm\"\n";
+    std::fs::write(folder.path().join("mortise.toml"), toml).expect("it can be written");
+    let outcome = mortise_in(folder.path(), ["check"]).exits(0);
+    assert_eq!(outcome.stderr, "");
+    assert_eq!(
+        outcome.stdout,
+        "The configuration is valid.\nlisten   127.0.0.1:1\ndata     mortise-data\n\
+         plugin   hello: greeter.wasm, a sandbox per call\n           greeter.v1.Greeter\n"
+    );
+    assert!(
+        !folder.path().join("mortise-data").exists(),
+        "checking leaves nothing behind"
+    );
+}
+
+#[test]
+fn mistakes_about_what_is_in_a_plugin_come_with_all_others() {
+    let folder = temporary_folder();
+    std::fs::copy(greeter(), folder.path().join("greeter.wasm")).expect("it can be copied");
+    std::fs::write(folder.path().join("text.wasm"), "no wasm").expect("it can be written");
+    let toml = "[server]\nreflection = 1\n\
+                [plugins.a]\nfile = \"greeter.wasm\"\n[plugins.b]\nfile = \"greeter.wasm\"\n\
+                [plugins.c]\nfile = \"text.wasm\"\n\
+                [plugins.d]\nfile = \"greeter.wasm\"\nconfig.region = \"eu\"\n";
+    std::fs::write(folder.path().join("mortise.toml"), toml).expect("it can be written");
+    let stderr = mortise_in(folder.path(), ["check"]).exits(3).stderr;
+    let lines: Vec<_> = stderr.lines().collect();
+    assert_eq!(lines.len(), 4, "{stderr}");
+    assert!(
+        lines[0].starts_with("error: mortise.toml:2:14: server.reflection: "),
+        "{stderr}"
+    );
+    assert_eq!(
+        lines[1],
+        "error: mortise.toml:6:1: plugins.b.file: the service greeter.v1.Greeter is served by the plugin a already"
+    );
+    assert!(
+        lines[2].starts_with("error: mortise.toml:8:1: plugins.c.file: text.wasm is not WebAssembly"),
+        "{stderr}"
+    );
+    assert!(
+        lines[3]
+            .starts_with("error: mortise.toml:11:8: plugins.d.config.region: is not a key of this plugin"),
+        "{stderr}"
     );
 }

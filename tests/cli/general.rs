@@ -4,7 +4,16 @@ use std::path::Path;
 
 use crate::mortise;
 
-const COMMANDS: [&str; 8] = ["serve", "dev", "new", "inspect", "call", "check", "explain", "completions"];
+const COMMANDS: [&str; 8] = [
+    "serve",
+    "dev",
+    "new",
+    "inspect",
+    "call",
+    "check",
+    "explain",
+    "completions",
+];
 
 #[test]
 fn version_is_one_line() {

@@ -5,6 +5,7 @@ mod check;
 mod echo;
 mod explain;
 mod general;
+mod inspect;
 mod new;
 
 use std::ffi::OsStr;

@@ -1,8 +1,9 @@
 //! `mortise new`, up to a call of what it made.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::{mortise, mortise_in, temporary_folder};
 
@@ -87,18 +88,7 @@ fn a_name_that_cannot_be_a_crate_is_refused() {
 #[test]
 fn what_is_made_passes_its_tests_builds_serves_and_answers() {
     let folder = temporary_folder();
-    mortise_in(folder.path(), ["new", "greeter"]).exits(0);
-    let plugin = folder.path().join("greeter");
-    // The versions that this repository's own plugins are tested with.
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/Cargo.lock");
-    std::fs::copy(lock, plugin.join("Cargo.lock")).expect("it can be copied");
-
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new");
-    cargo(&plugin, &target, &["test"]);
-    cargo(&plugin, &target, &["build", "--target", "wasm32-wasip2"]);
-    let component = target.join("wasm32-wasip2/debug/greeter.wasm");
-
-    let server = Server::start(folder.path(), &format!("greeter={}", component.display()));
+    let server = Server::start(folder.path(), &format!("greeter={}", greeter().display()));
     let call = [
         "call",
         "--addr",
@@ -118,6 +108,24 @@ fn what_is_made_passes_its_tests_builds_serves_and_answers() {
         "{}",
         outcome.stderr
     );
+}
+
+/// The component of a plugin called `greeter`, as `mortise new` makes it, tested and built once.
+pub(crate) fn greeter() -> &'static Path {
+    static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
+    COMPONENT.get_or_init(|| {
+        let folder = temporary_folder();
+        mortise_in(folder.path(), ["new", "greeter"]).exits(0);
+        let plugin = folder.path().join("greeter");
+        // The versions that this repository's own plugins are tested with.
+        let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/Cargo.lock");
+        std::fs::copy(lock, plugin.join("Cargo.lock")).expect("it can be copied");
+
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new");
+        cargo(&plugin, &target, &["test"]);
+        cargo(&plugin, &target, &["build", "--target", "wasm32-wasip2"]);
+        target.join("wasm32-wasip2/debug/greeter.wasm")
+    })
 }
 
 fn cargo(folder: &Path, target: &Path, args: &[&str]) {

@@ -208,12 +208,10 @@ async fn the_outbox_is_bounded_in_bytes_and_trimming_makes_room() {
     assert!(matches!(large("b").await, Err(CommitError::Unavailable(_))));
     let (seen, sink) = collector("test");
     let relay = Relay::start(&store, vec![sink], options()).await.unwrap();
-    let mut delivered = 1;
-    for key in ["c", "d", "e"] {
+    for (delivered, key) in (1..).zip(["c", "d", "e"]) {
         eventually("delivery", || seen.lock().len() == delivered).await;
         // Delivered is not yet trimmed: the acknowledgement may still be on its way.
         while large(key).await.is_err() {}
-        delivered += 1;
     }
     relay.stop().await;
 }

@@ -2,6 +2,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use mortise::capability::store::{OpenError, Options, Store};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::support::*;
 
@@ -90,6 +92,33 @@ async fn a_cut_off_file_is_refused() {
             matches!(error, OpenError::Corrupt { .. }),
             "{keep} bytes: {error:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_file_with_flipped_bits_opens_or_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), Options::default()).unwrap();
+    for n in 0..50 {
+        set(&store, &[(&format!("key/{n}"), &"x".repeat(1_000))]).await;
+    }
+    store.close();
+    let path = directory.path().join("store.redb");
+    let whole = fs::read(&path).unwrap();
+    let mut random = StdRng::seed_from_u64(1);
+    for _ in 0..100 {
+        let mut damaged = whole.clone();
+        // The pages in use lie at the beginning of the file.
+        let position = random.random_range(0..damaged.len().min(64 << 10));
+        damaged[position] ^= 1 << random.random_range(0..8);
+        fs::write(&path, &damaged).unwrap();
+        match Store::open(directory.path(), Options::default()) {
+            Ok(store) => store.close(),
+            Err(error) => {
+                let expected = matches!(error, OpenError::Corrupt { .. } | OpenError::WrongVersion { .. });
+                assert!(expected, "byte {position}: {error:?}");
+            }
+        }
     }
 }
 

@@ -13,17 +13,17 @@ use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
 /// Far longer than anything here takes: only a hang reaches it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub fn order() -> Namespace {
+pub(crate) fn order() -> Namespace {
     Namespace::new("order").unwrap()
 }
 
-pub fn memory() -> Store {
+pub(crate) fn memory() -> Store {
     Store::in_memory(Options::default()).unwrap()
 }
 
-pub fn bounded(bounds: Bounds) -> Store {
+pub(crate) fn bounded(bounds: Bounds) -> Store {
     Store::in_memory(Options {
         bounds,
         ..Options::default()
@@ -31,23 +31,23 @@ pub fn bounded(bounds: Bounds) -> Store {
     .unwrap()
 }
 
-pub fn write(store: &Store) -> Transaction {
+pub(crate) fn write(store: &Store) -> Transaction {
     store.begin(&order(), Access::ReadWrite)
 }
 
-pub fn read(store: &Store) -> Transaction {
+pub(crate) fn read(store: &Store) -> Transaction {
     store.begin(&order(), Access::ReadOnly)
 }
 
-pub fn bytes(text: &str) -> Bytes {
+pub(crate) fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
-pub fn put(transaction: &mut Transaction, key: &str, value: &str) {
+pub(crate) fn put(transaction: &mut Transaction, key: &str, value: &str) {
     transaction.put(key.as_bytes(), bytes(value)).unwrap();
 }
 
-pub fn get(transaction: &mut Transaction, key: &str) -> Option<String> {
+pub(crate) fn get(transaction: &mut Transaction, key: &str) -> Option<String> {
     transaction
         .get(key.as_bytes())
         .unwrap()
@@ -55,7 +55,7 @@ pub fn get(transaction: &mut Transaction, key: &str) -> Option<String> {
 }
 
 /// Commits `writes` and returns the number of the commit.
-pub async fn set(store: &Store, writes: &[(&str, &str)]) -> u64 {
+pub(crate) async fn set(store: &Store, writes: &[(&str, &str)]) -> u64 {
     let mut transaction = write(store);
     writes
         .iter()
@@ -63,17 +63,17 @@ pub async fn set(store: &Store, writes: &[(&str, &str)]) -> u64 {
     store.commit(transaction).await.unwrap().sequence.unwrap()
 }
 
-pub async fn commit(store: &Store, transaction: Transaction) -> Result<Committed, CommitError> {
+pub(crate) async fn commit(store: &Store, transaction: Transaction) -> Result<Committed, CommitError> {
     tokio::time::timeout(PATIENCE, store.commit(transaction))
         .await
         .expect("the committer answers")
 }
 
-pub fn everything() -> Range {
+pub(crate) fn everything() -> Range {
     range("", None, Direction::Ascending, 1_000)
 }
 
-pub fn range(start: &str, end: Option<&str>, direction: Direction, limit: u32) -> Range {
+pub(crate) fn range(start: &str, end: Option<&str>, direction: Direction, limit: u32) -> Range {
     Range {
         start: bytes(start),
         end: end.map(bytes),
@@ -83,7 +83,7 @@ pub fn range(start: &str, end: Option<&str>, direction: Direction, limit: u32) -
     }
 }
 
-pub fn keys(entries: &[Entry]) -> Vec<String> {
+pub(crate) fn keys(entries: &[Entry]) -> Vec<String> {
     entries
         .iter()
         .map(|entry| String::from_utf8(entry.key.to_vec()).unwrap())
@@ -91,7 +91,7 @@ pub fn keys(entries: &[Entry]) -> Vec<String> {
 }
 
 /// Waits until `condition` holds.
-pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let waiting = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -104,7 +104,7 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// A disk that can be told to fail, or to stand still.
 #[derive(Debug, Clone, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     fail_sync: Arc<AtomicBool>,
     fail_write: Arc<AtomicBool>,
     fail_read: Arc<AtomicBool>,
@@ -112,33 +112,33 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub fn disk(&self) -> Disk {
+    pub(crate) fn disk(&self) -> Disk {
         Disk {
             memory: InMemoryBackend::new(),
             faults: self.clone(),
         }
     }
 
-    pub fn fail_sync(&self) {
+    pub(crate) fn fail_sync(&self) {
         self.fail_sync.store(true, Ordering::SeqCst);
     }
 
-    pub fn fail_write(&self) {
+    pub(crate) fn fail_write(&self) {
         self.fail_write.store(true, Ordering::SeqCst);
     }
 
-    pub fn fail_read(&self) {
+    pub(crate) fn fail_read(&self) {
         self.fail_read.store(true, Ordering::SeqCst);
     }
 
     /// Makes every fsync wait, until the guard is dropped.
-    pub fn stall(&self) -> Stalled {
+    pub(crate) fn stall(&self) -> Stalled {
         *self.stalled.0.lock().unwrap() = true;
         Stalled(self.clone())
     }
 }
 
-pub struct Stalled(Faults);
+pub(crate) struct Stalled(Faults);
 
 impl Drop for Stalled {
     fn drop(&mut self) {
@@ -148,7 +148,7 @@ impl Drop for Stalled {
 }
 
 #[derive(Debug)]
-pub struct Disk {
+pub(crate) struct Disk {
     memory: InMemoryBackend,
     faults: Faults,
 }
@@ -192,9 +192,9 @@ impl StorageBackend for Disk {
 }
 
 /// A sink made of a closure.
-pub struct SinkFn<F>(pub &'static str, pub F);
+pub(crate) struct SinkFn<F>(pub(crate) &'static str, pub(crate) F);
 
-pub type Delivered<'a> =
+pub(crate) type Delivered<'a> =
     Pin<Box<dyn Future<Output = Result<(), mortise::capability::events::SinkError>> + Send + 'a>>;
 
 impl<F> mortise::capability::events::Sink for SinkFn<F>

@@ -3,7 +3,10 @@
 //!
 //! ```no_run
 //! fn main() -> Result<(), mortise_guest_codegen::Error> {
-//!     mortise_guest_codegen::Builder::new().include("proto").proto("greeter/v1/greeter.proto").build()
+//!     mortise_guest_codegen::Builder::new()
+//!         .include("proto")
+//!         .proto("greeter/v1/greeter.proto")
+//!         .build()
 //! }
 //! ```
 //!
@@ -144,13 +147,13 @@ impl Builder {
         if let Some(missing) = includes.iter().find(|include| !include.is_dir()) {
             return Err(Error::MissingInclude(missing.clone()));
         }
-        for include in includes {
-            // Also finds out when a file that was missing appears.
-            println!("cargo:rerun-if-changed={}", include.display());
-        }
         let mut compiler = protox::Compiler::new(includes).map_err(Error::proto)?;
         compiler.include_source_info(true).include_imports(true);
         compiler.open_files(&self.protos).map_err(Error::proto)?;
+        // Only read when the build succeeds, and cargo repeats a build that failed.
+        for path in compiler.files().filter_map(protox::file::FileMetadata::path) {
+            println!("cargo:rerun-if-changed={}", path.display());
+        }
         Ok(compiler.file_descriptor_set())
     }
 

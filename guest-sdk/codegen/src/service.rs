@@ -35,69 +35,79 @@ impl ServiceGenerator for ServiceTraits {
 }
 
 fn write_trait(service: &Service, code: &mut String) -> fmt::Result {
+    let name = &service.name;
     comments(&service.comments, 0, code);
-    writeln!(code, "pub trait {}: Sized {{", service.name)?;
+    write!(
+        code,
+        r#"#[diagnostic::on_unimplemented(
+    message = "`{{Self}}` does not implement the service `{name}`",
+    note = "write `impl {name} for {{Self}} {{{{ }}}}` with a function for each method it serves",
+)]
+pub trait {name}: Sized {{
+"#
+    )?;
     for method in &service.methods {
         write_handler(service, method, code)?;
     }
-    writeln!(
-        code,
-        "    /// The methods and their handlers, for the `plugin` attribute."
-    )?;
-    writeln!(code, "    #[doc(hidden)]")?;
-    writeln!(
-        code,
-        "    const SERVICE: ::mortise_guest::plugin::Service = ::mortise_guest::plugin::Service {{"
-    )?;
-    writeln!(code, "        methods: &[")?;
+    code.push_str(
+        "
+    /// The methods and their handlers, for the `plugin` attribute.
+    #[doc(hidden)]
+    const SERVICE: ::mortise_guest::plugin::Service = ::mortise_guest::plugin::Service {
+        methods: &[
+",
+    );
     for method in &service.methods {
         write_entry(service, method, code)?;
     }
-    writeln!(code, "        ],")?;
-    writeln!(code, "        descriptors: include_bytes!(\"{DESCRIPTORS}\"),")?;
-    writeln!(code, "    }};")?;
-    writeln!(code, "}}")
+    write!(
+        code,
+        r#"        ],
+        descriptors: include_bytes!("{DESCRIPTORS}"),
+    }};
+}}
+"#
+    )
 }
 
 /// A handler as it is until the plugin writes it.
 fn write_handler(service: &Service, method: &Method, code: &mut String) -> fmt::Result {
-    comments(&method.comments, 1, code);
-    let Method {
-        name,
-        input_type,
-        output_type,
-        ..
-    } = method;
     let call = if is_read_only(method) { "ReadCall" } else { "Call" };
     let path = path(&service.package, &service.proto_name, &method.proto_name);
-    writeln!(code, "    #[allow(unused_variables)]")?;
-    writeln!(code, "    fn {name}(")?;
-    writeln!(code, "        call: &mut ::mortise_guest::{call},")?;
-    writeln!(code, "        request: {input_type},")?;
-    writeln!(
+    comments(&method.comments, 1, code);
+    write!(
         code,
-        "    ) -> ::core::result::Result<{output_type}, ::mortise_guest::Status> {{"
-    )?;
-    writeln!(
-        code,
-        "        ::core::result::Result::Err(::mortise_guest::Status::unimplemented(\"{path} is not implemented\"))"
-    )?;
-    writeln!(code, "    }}")
+        r#"    #[allow(unused_variables)]
+    fn {name}(
+        call: &mut ::mortise_guest::{call},
+        request: {request},
+    ) -> ::core::result::Result<{response}, ::mortise_guest::Status> {{
+        let message = "{path} is not implemented";
+        ::core::result::Result::Err(::mortise_guest::Status::unimplemented(message))
+    }}
+"#,
+        name = method.name,
+        request = method.input_type,
+        response = method.output_type,
+    )
 }
 
 fn write_entry(service: &Service, method: &Method, code: &mut String) -> fmt::Result {
     let read_only = is_read_only(method);
     let runner = if read_only { "unary_read_only" } else { "unary" };
     let path = path(&service.package, &service.proto_name, &method.proto_name);
-    writeln!(code, "            ::mortise_guest::plugin::Method {{")?;
-    writeln!(code, "                path: \"{path}\",")?;
-    writeln!(code, "                read_only: {read_only},")?;
-    writeln!(
+    write!(
         code,
-        "                handler: |call, request| ::mortise_guest::plugin::{runner}(call, request, Self::{}),",
-        method.name
-    )?;
-    writeln!(code, "            }},")
+        r#"            ::mortise_guest::plugin::Method {{
+                path: "{path}",
+                read_only: {read_only},
+                handler: |call, request| {{
+                    ::mortise_guest::plugin::{runner}(call, request, Self::{name})
+                }},
+            }},
+"#,
+        name = method.name,
+    )
 }
 
 fn comments(comments: &Comments, indent: u8, code: &mut String) {

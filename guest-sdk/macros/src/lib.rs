@@ -16,11 +16,15 @@ use syn::parse_macro_input;
 /// - `with(pb::Reports, …)`: further services that the same type implements, without an attribute;
 /// - `name = "…"`, `version = "…"`: how the plugin describes itself; otherwise the crate's name and version.
 ///
-/// ```ignore
+/// ```ignore (needs a plugin around it)
 /// #[mortise_guest::plugin(config = Settings, with(pb::Reports))]
-/// impl pb::OrderService for Orders { … }
+/// impl pb::OrderService for Orders {
+///     fn create_order(call: &mut Call, order: pb::Order) -> Result<pb::OrderResponse, Status> {
+///         domain::place(call, order)
+///     }
+/// }
 ///
-/// impl pb::Reports for Orders { … }
+/// impl pb::Reports for Orders {}
 /// ```
 #[proc_macro_attribute]
 pub fn plugin(options: TokenStream, item: TokenStream) -> TokenStream {
@@ -33,7 +37,7 @@ pub fn plugin(options: TokenStream, item: TokenStream) -> TokenStream {
 /// operator. A field is an `Option`, or has a default: `#[config(default = 500)]`. A default of a type that
 /// is read from text is written as text: `#[config(default = "100/1m")] rate: Rate`.
 ///
-/// ```ignore
+/// ```ignore (needs mortise-guest, which depends on this crate)
 /// #[derive(mortise_guest::Config)]
 /// struct Settings {
 ///     /// Region reported in the `region` metadata.

@@ -71,8 +71,8 @@ impl<'i> Service<'i> {
     fn plugin(&self, options: Options) -> TokenStream {
         let Service { service, implementor } = self;
         let services = std::iter::once(*service).chain(&options.with).map(|service| {
-            // Spanned so that a trait that is no service is pointed at.
-            quote_spanned! { service.span() => <#implementor as #service>::SERVICE }
+            // Spanned so that a trait that is no service, or not implemented, is pointed at.
+            quote_spanned! { service.span() => <Self as #service>::SERVICE }
         });
         let name = options
             .name
@@ -129,13 +129,16 @@ fn mistake(handler: &Signature) -> Option<Error> {
         return Some(Error::new_spanned(&handler.ident, message));
     }
     match handler.inputs.first() {
-        Some(FnArg::Typed(call)) if !matches!(&*call.ty, Type::Reference(call) if call.mutability.is_some()) =>
-        {
+        Some(FnArg::Typed(call)) if !is_mutable_reference(&call.ty) => {
             let message = format!("the call comes as `&mut Call`, or `&mut ReadCall`: `{SIGNATURE}`");
             Some(Error::new_spanned(&call.ty, message))
         }
         _ => None,
     }
+}
+
+fn is_mutable_reference(ty: &Type) -> bool {
+    matches!(ty, Type::Reference(reference) if reference.mutability.is_some())
 }
 
 #[derive(Default)]

@@ -31,6 +31,7 @@ thread_local! {
 /// Makes the macros write to the host, and forgets what the last call of this instance learnt.
 pub(crate) fn start_call() {
     MAX_LEVEL.set(None);
+    spans::forget();
     facade::install();
     #[cfg(target_family = "wasm")]
     subscriber::install();

@@ -34,6 +34,14 @@ thread_local! {
     static SPANS: RefCell<Spans> = RefCell::default();
 }
 
+/// Closes what an earlier call of this instance left open.
+pub(super) fn forget() {
+    SPANS.with_borrow_mut(|spans| {
+        spans.open.clear();
+        spans.entered.clear();
+    });
+}
+
 pub(super) fn open(attributes: &Attributes<'_>) -> Id {
     // Recorded first: a value's `Debug` is the plugin's code and may log.
     let mut fields = Fields::default();

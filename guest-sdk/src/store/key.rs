@@ -335,6 +335,10 @@ macro_rules! element {
     };
 }
 
+fn widen<W, N: Copy + Into<W>>(narrow: &N) -> W {
+    (*narrow).into()
+}
+
 fn narrow<W, N: TryFrom<W>>(wide: W) -> Result<N, KeyMismatch> {
     N::try_from(wide).map_err(|_| KeyMismatch {
         expected: "a smaller number",
@@ -344,8 +348,8 @@ fn narrow<W, N: TryFrom<W>>(wide: W) -> Result<N, KeyMismatch> {
 element!(text(String::as_str, Ok): String);
 element!(bytes(Vec::as_slice, Ok): Vec<u8>);
 element!(boolean(|value: &bool| *value, Ok): bool);
-element!(unsigned(|number: &_| u64::from(*number), narrow): u8 u16 u32 u64);
-element!(signed(|number: &_| i64::from(*number), narrow): i8 i16 i32 i64);
+element!(unsigned(widen, narrow): u8 u16 u32 u64);
+element!(signed(widen, narrow): i8 i16 i32 i64);
 
 impl Key for str {
     fn write(&self, key: &mut KeyWriter) {

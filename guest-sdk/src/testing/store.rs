@@ -240,8 +240,10 @@ fn check_key(key: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
+type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// The part of a range that its cursor leaves. An empty one is written as a range that contains nothing.
-fn bounds(range: &Range) -> Result<(Bound<Vec<u8>>, Bound<Vec<u8>>), Error> {
+fn bounds(range: &Range) -> Result<Bounds, Error> {
     check_key(&range.start)?;
     if let Some(end) = &range.end {
         check_key(end)?;

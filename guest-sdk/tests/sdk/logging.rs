@@ -125,6 +125,20 @@ fn a_span_ends_with_its_guard() {
 }
 
 #[test]
+fn a_span_that_is_never_left_ends_with_its_call() {
+    let mut host = Host::new();
+    ok(&mut host, |_| {
+        std::mem::forget(tracing::info_span!("call", request = "r1").entered());
+        Ok(())
+    });
+    ok(&mut host, |_| {
+        tracing::info!("another call");
+        Ok(())
+    });
+    assert_eq!(host.logs()[0].fields, []);
+}
+
+#[test]
 fn lines_are_bounded() {
     let long = "ä".repeat(10_000);
     let lines = logged(Host::new(), || {

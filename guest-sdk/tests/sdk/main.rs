@@ -13,6 +13,7 @@ mod limits;
 mod logging;
 mod metadata;
 mod plugin;
+mod readme;
 mod status;
 mod tables;
 mod transactions;

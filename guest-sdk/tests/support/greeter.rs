@@ -18,6 +18,10 @@ pub struct Greeting {
     pub text: String,
 }
 
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not implement the service `Greeter`",
+    note = "write `impl Greeter for {Self} {{ }}` with a function for each method it serves"
+)]
 pub trait Greeter: Sized {
     fn greet(_: &mut Call, _: Name) -> Result<Greeting, Status> {
         Err(Status::unimplemented("/test.v1.Greeter/Greet is not implemented"))
@@ -46,6 +50,10 @@ pub trait Greeter: Sized {
     };
 }
 
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not implement the service `Farewell`",
+    note = "write `impl Farewell for {Self} {{ }}` with a function for each method it serves"
+)]
 pub trait Farewell: Sized {
     fn part(_: &mut Call, _: Name) -> Result<Greeting, Status> {
         Err(Status::unimplemented("/test.v1.Farewell/Part is not implemented"))

@@ -1,11 +1,6 @@
-#[path = "../support/greeter.rs"]
-mod pb;
-
 struct Polite;
 
 #[mortise_guest::plugin]
-impl Drop for Polite {
-    fn drop(&mut self) {}
-}
+impl Unpin for Polite {}
 
 fn main() {}

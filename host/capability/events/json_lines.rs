@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::{Delivery, Event, Sink, SinkError, base64};
+use crate::capability::directory;
 
 /// An append-only file with one JSON object per line, made durable batch by batch.
 ///
@@ -60,6 +61,7 @@ impl JsonLines {
             file.set_len(durable)?;
         }
         file.sync_all()?;
+        directory::sync(directory::parent(path))?;
         let file = LineFile {
             path: path.to_owned(),
             file,

@@ -87,11 +87,10 @@ struct Shared {
 
 impl Store {
     /// Opens the store in `directory`, which is created (mode 0700) if need be, as is the store (mode 0600).
-    /// After an unclean stop this first checks the file, which takes time in proportion to its size.
     ///
     /// # Errors
     /// If another process uses the directory, access is denied, the file is damaged or was written by
-    /// another version. A file that cannot be opened is never changed.
+    /// another version. A file that cannot be opened is never replaced by a new one.
     pub fn open(directory: &Path, options: Options) -> Result<Self, OpenError> {
         Self::start(open::file(directory, &options)?, options, directory)
     }

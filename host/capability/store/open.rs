@@ -1,18 +1,18 @@
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    StorageBackend, StorageError,
+    Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend,
 };
 
 use super::Options;
 use super::layout;
 use super::outbox::Position;
 use super::writer::{State, Writer};
+use crate::capability::directory::{create_private, sync};
 
 /// Why a store could not be opened. Each message says where and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -96,11 +96,7 @@ const LOCK: &str = "store.lock";
 /// Locks `directory`, creating it if need be. The lock lasts as long as the returned file and ends with the
 /// process, however that ends.
 fn lock(directory: &Path) -> Result<File, OpenError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|e| OpenError::io(directory, e))?;
+    create_private(directory).map_err(|e| OpenError::io(directory, e))?;
     let mode = fs::metadata(directory)
         .map_err(|e| OpenError::io(directory, e))?
         .permissions()
@@ -128,19 +124,25 @@ pub(super) fn file(directory: &Path, options: &Options) -> Result<Writer, OpenEr
         create(directory, &path)?;
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|e| OpenError::io(&path, e))?;
-    let mut builder = Builder::new();
-    builder
-        .set_cache_size(options.cache_bytes)
-        .set_repair_callback(log_repair);
-    // redb reports the damage that a crash can do; other damage may make it panic.
-    let opened = catch_unwind(AssertUnwindSafe(|| builder.open(&path)));
-    let opened = opened.unwrap_or_else(|_| {
-        Err(DatabaseError::Storage(StorageError::Corrupted(
-            "its structure is not valid".to_owned(),
-        )))
+    // redb reports the damage that a crash can do. Other damage may make it panic.
+    let opened = catch_unwind(|| {
+        let mut builder = Builder::new();
+        builder
+            .set_cache_size(options.cache_bytes)
+            .set_repair_callback(log_repair);
+        let database = builder
+            .open(&path)
+            .map_err(|e| OpenError::redb(&path, e.into()))?;
+        let state = read_state(&path, &database)?;
+        Ok((database, state))
     });
-    let database = opened.map_err(|e| OpenError::redb(&path, e.into()))?;
-    let state = read_state(&path, &database)?;
+    let (database, state) = opened.unwrap_or_else(|_| {
+        let cause = "its structure is not valid".to_owned();
+        Err(OpenError::Corrupt {
+            path: path.clone(),
+            cause,
+        })
+    })?;
     Ok(Writer::new(database, state, Some(lock)))
 }
 
@@ -172,8 +174,7 @@ fn create(directory: &Path, path: &Path) -> Result<(), OpenError> {
     initialise(&database).map_err(|e| OpenError::redb(&new, e))?;
     database.close().map_err(|e| OpenError::redb(&new, e.into()))?;
     fs::rename(&new, path).map_err(|e| OpenError::io(path, e))?;
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(|e| OpenError::io(directory, e))
+    sync(directory).map_err(|e| OpenError::io(directory, e))
 }
 
 fn private_file() -> OpenOptions {

@@ -13,6 +13,7 @@ use self::project::{Build, Project};
 use self::sample::sample_json;
 use crate::app::App;
 use crate::config::{Config, Overrides};
+use crate::generations::watch::FolderWatch;
 use crate::generations::{Generation, Registry};
 use crate::observe::logging;
 use crate::plugin::description::find_method;
@@ -53,18 +54,18 @@ pub(super) fn run(args: DevArgs) -> anyhow::Result<()> {
     runtime.block_on(async {
         // Until there is something to drain, Ctrl-C ends the process at once.
         project.add_target().await?;
-        let first = first_build(&project).await?;
-        develop(&args, &project, first).await
+        let (first, watch) = first_build(&project).await?;
+        develop(&args, &project, first, watch).await
     })
 }
 
 /// Builds until the crate compiles.
-async fn first_build(project: &Project) -> anyhow::Result<Build> {
+async fn first_build(project: &Project) -> anyhow::Result<(Build, FolderWatch)> {
     loop {
         // Watched from before the build, so that a change during it is not missed.
         let watch = project.watch(&BTreeSet::new())?;
         if let Some(build) = project.build().await? {
-            return Ok(build);
+            return Ok((build, watch));
         }
         eprintln!("mortise: waiting for a change");
         watch.settled().await;
@@ -72,7 +73,7 @@ async fn first_build(project: &Project) -> anyhow::Result<Build> {
 }
 
 /// Serves the first build and swaps every later one in.
-async fn develop(args: &DevArgs, project: &Project, first: Build) -> anyhow::Result<()> {
+async fn develop(args: &DevArgs, project: &Project, first: Build, watch: FolderWatch) -> anyhow::Result<()> {
     let config = configuration(args, project, &first)?;
     logging::init(&config.log)?;
     let app = App::start(&config).await?;
@@ -83,7 +84,7 @@ async fn develop(args: &DevArgs, project: &Project, first: Build) -> anyhow::Res
     let shutdown = shutdown::requested().context("cannot listen to signals")?;
     announce(project, &registry, address);
     let rebuilding = async {
-        let failed = rebuild_on_change(project, &registry, first.sources).await;
+        let failed = rebuild_on_change(project, &registry, first.sources, watch).await;
         if let Err(error) = &failed {
             eprintln!("mortise: no further changes are picked up: {error:#}");
         }
@@ -102,8 +103,9 @@ async fn rebuild_on_change(
     project: &Project,
     registry: &Registry,
     mut sources: BTreeSet<PathBuf>,
+    mut watch: FolderWatch,
 ) -> anyhow::Result<()> {
-    let mut watch = project.watch(&sources)?;
+    watch = project.watch(&sources)?.replace(watch);
     loop {
         watch.settled().await;
         let Some(build) = project.build().await? else {
@@ -112,7 +114,7 @@ async fn rebuild_on_change(
         };
         if build.sources != sources {
             sources = build.sources;
-            watch = project.watch(&sources)?;
+            watch = project.watch(&sources)?.replace(watch);
         }
         for plugin in registry.plugins() {
             match registry.load(plugin).await {
@@ -131,10 +133,17 @@ fn configuration(args: &DevArgs, project: &Project, build: &Build) -> anyhow::Re
     let file = project.dir.join("mortise.toml");
     let overrides = Overrides {
         listen: Some(args.listen),
-        data: Some(args.data.clone().unwrap_or_else(|| build.target_dir.join("mortise-data"))),
+        data: Some(
+            args.data
+                .clone()
+                .unwrap_or_else(|| build.target_dir.join("mortise-data")),
+        ),
         plugins: vec![(project.plugin.clone(), build.component.clone())],
     };
-    Ok(Config::load(file.is_file().then_some(file.as_path()), &overrides)?)
+    Ok(Config::load(
+        file.is_file().then_some(file.as_path()),
+        &overrides,
+    )?)
 }
 
 fn announce(project: &Project, registry: &Registry, address: SocketAddr) {
@@ -148,7 +157,7 @@ fn announce(project: &Project, registry: &Registry, address: SocketAddr) {
         if let Some(method) = live.description.methods.first() {
             let path = method.path.trim_start_matches('/');
             let request = example(project, live, path);
-            eprintln!("try:\n  mortise call {path} --addr {address} -d {request}");
+            eprintln!("try:\n  {} call {path} --addr {address} -d {request}", program());
         }
     }
 }
@@ -162,5 +171,15 @@ fn example(project: &Project, live: &Generation, path: &str) -> String {
         return format!("@{}", file.strip_prefix(here).unwrap_or(&file).display());
     }
     let method = find_method(&live.description.descriptors, &format!("/{path}"));
-    format!("'{}'", method.map(|method| sample_json(&method.input(), 0)).unwrap_or_default())
+    format!(
+        "'{}'",
+        method
+            .map(|method| sample_json(&method.input(), 0))
+            .unwrap_or_default()
+    )
+}
+
+/// This program as the user called it, so that what is printed can be pasted.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "mortise".to_owned())
 }

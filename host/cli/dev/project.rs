@@ -63,11 +63,17 @@ impl Project {
         let manifest: Manifest =
             toml::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
         let Some(package) = manifest.package else {
-            bail!("{} is a workspace: give the folder of one of its plugins", path.display());
+            bail!(
+                "{} is a workspace: give the folder of one of its plugins",
+                path.display()
+            );
         };
-        let plugin = package.name.replace('_', "-").to_lowercase().parse().with_context(|| {
-            format!("the package name {:?} cannot be a plugin's name", package.name)
-        })?;
+        let plugin = package
+            .name
+            .replace('_', "-")
+            .to_lowercase()
+            .parse()
+            .with_context(|| format!("the package name {:?} cannot be a plugin's name", package.name))?;
         Ok(Self { dir, plugin })
     }
 
@@ -75,18 +81,26 @@ impl Project {
     pub(super) async fn add_target(&self) -> anyhow::Result<()> {
         let rustup = |arguments: &[&str]| {
             let mut command = Command::new("rustup");
-            command.args(arguments).current_dir(&self.dir).stdin(Stdio::null()).kill_on_drop(true);
+            command
+                .args(arguments)
+                .current_dir(&self.dir)
+                .stdin(Stdio::null())
+                .kill_on_drop(true);
             command
         };
         let installed = rustup(&["target", "list", "--installed"]).output().await;
-        let Ok(installed) = installed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()) else {
+        let Ok(installed) = installed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        else {
             return Ok(());
         };
         if installed.lines().any(|line| line.trim() == TARGET) {
             return Ok(());
         }
         eprintln!("mortise: adding the target {TARGET}");
-        let status = rustup(&["target", "add", TARGET]).status().await.context("cannot run rustup")?;
+        let status = rustup(&["target", "add", TARGET])
+            .status()
+            .await
+            .context("cannot run rustup")?;
         if !status.success() {
             bail!("rustup could not add the target {TARGET}");
         }
@@ -96,7 +110,12 @@ impl Project {
     /// Runs `cargo build`; none if the crate does not compile, which cargo has then shown.
     pub(super) async fn build(&self) -> anyhow::Result<Option<Build>> {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--target", TARGET, "--message-format=json-render-diagnostics"])
+            .args([
+                "build",
+                "--target",
+                TARGET,
+                "--message-format=json-render-diagnostics",
+            ])
             .current_dir(&self.dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -114,7 +133,10 @@ impl Project {
         let (mut component, mut sources) = (None, BTreeSet::new());
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             match serde_json::from_str(line) {
-                Ok(Message::CompilerArtifact { manifest_path, filenames }) if manifest_path == manifest => {
+                Ok(Message::CompilerArtifact {
+                    manifest_path,
+                    filenames,
+                }) if manifest_path == manifest => {
                     let wasm = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wasm");
                     component = component.or(filenames.into_iter().find(wasm));
                 }
@@ -129,14 +151,24 @@ impl Project {
         sources.retain(|path| !path.starts_with(self.dir.join("src")));
         // target/wasm32-wasip2/debug/NAME.wasm
         let target_dir = component.ancestors().nth(3).unwrap_or(&self.dir).to_owned();
-        Ok(Some(Build { component, target_dir, sources }))
+        Ok(Some(Build {
+            component,
+            target_dir,
+            sources,
+        }))
     }
 
     /// Watches the crate and everything else that its builds look at.
     pub(super) fn watch(&self, sources: &BTreeSet<PathBuf>) -> anyhow::Result<FolderWatch> {
         let folders: BTreeSet<PathBuf> = sources
             .iter()
-            .filter_map(|path| if path.is_dir() { Some(path.as_path()) } else { path.parent() })
+            .filter_map(|path| {
+                if path.is_dir() {
+                    Some(path.as_path())
+                } else {
+                    path.parent()
+                }
+            })
             .chain([self.dir.as_path()])
             .filter(|folder| folder.is_dir())
             .map(Path::to_owned)
@@ -158,7 +190,9 @@ fn is_source(path: &Path) -> bool {
 
 /// The paths that a build script asked cargo to watch. Cargo keeps the script's output beside `OUT_DIR`.
 fn rerun_paths(out_dir: &Path) -> Vec<PathBuf> {
-    let Some(output) = out_dir.parent().map(|dir| dir.join("output")) else { return Vec::new() };
+    let Some(output) = out_dir.parent().map(|dir| dir.join("output")) else {
+        return Vec::new();
+    };
     let text = std::fs::read_to_string(output).unwrap_or_default();
     text.lines()
         .filter_map(|line| {
@@ -173,7 +207,9 @@ fn rerun_paths(out_dir: &Path) -> Vec<PathBuf> {
 /// The files of `NAME.d` beside the component: the crate's own sources and those of its path dependencies.
 fn dep_info(component: &Path) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(component.with_extension("d")).unwrap_or_default();
-    let Some((_, files)) = text.split_once(": ") else { return Vec::new() };
+    let Some((_, files)) = text.split_once(": ") else {
+        return Vec::new();
+    };
     // Spaces within a path are escaped with a backslash.
     files
         .replace("\\ ", "\0")

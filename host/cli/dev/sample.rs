@@ -10,7 +10,13 @@ pub(super) fn sample_json(message: &MessageDescriptor, depth: usize) -> String {
     let fields: Vec<_> = message
         .fields()
         .filter(|field| !field.supports_presence() || matches!(field.kind(), Kind::Message(_)))
-        .filter_map(|field| Some(format!("\"{}\": {}", field.json_name(), sample_value(&field, depth)?)))
+        .filter_map(|field| {
+            Some(format!(
+                "\"{}\": {}",
+                field.json_name(),
+                sample_value(&field, depth)?
+            ))
+        })
         .collect();
     format!("{{{}}}", fields.join(", "))
 }
@@ -29,5 +35,9 @@ fn sample_value(field: &FieldDescriptor, depth: usize) -> Option<String> {
         }
         _ => "1".to_owned(),
     };
-    Some(if field.cardinality() == Cardinality::Repeated { format!("[{value}]") } else { value })
+    Some(if field.cardinality() == Cardinality::Repeated {
+        format!("[{value}]")
+    } else {
+        value
+    })
 }

@@ -64,7 +64,10 @@ impl From<Status> for GuestStatus {
             code: status.code.into(),
             message: status.message,
             details: details
-                .map(|detail| prost_types::Any { type_url: detail.type_url, value: detail.value })
+                .map(|detail| prost_types::Any {
+                    type_url: detail.type_url,
+                    value: detail.value,
+                })
                 .collect(),
         }
     }
@@ -95,7 +98,11 @@ impl From<MetadataError> for Error {
             }
             _ => (Code::InvalidArgument, None),
         };
-        Self { code, message: error.to_string(), limit }
+        Self {
+            code,
+            message: error.to_string(),
+            limit,
+        }
     }
 }
 
@@ -108,17 +115,27 @@ impl From<CapabilityError> for Error {
             ErrorKind::Unavailable => Code::Unavailable,
             ErrorKind::Internal => Code::Internal,
         };
-        Self { code, message: error.message().to_owned(), limit: error.limit() }
+        Self {
+            code,
+            message: error.message().to_owned(),
+            limit: error.limit(),
+        }
     }
 }
 
 impl call::Host for CallState {
     fn metadata(&mut self, key: String) -> Vec<Vec<u8>> {
-        self.attempt.as_ref().map(|attempt| attempt.call.metadata.get_all(&key)).unwrap_or_default()
+        self.attempt
+            .as_ref()
+            .map(|attempt| attempt.call.metadata.get_all(&key))
+            .unwrap_or_default()
     }
 
     fn all_metadata(&mut self) -> Vec<MetadataEntry> {
-        let entries = self.attempt.as_ref().map(|attempt| attempt.call.metadata.entries());
+        let entries = self
+            .attempt
+            .as_ref()
+            .map(|attempt| attempt.call.metadata.entries());
         entries
             .unwrap_or_default()
             .into_iter()
@@ -138,11 +155,16 @@ impl call::Host for CallState {
     fn cancelled(&mut self) -> bool {
         // The call's future is dropped, and its sandbox with it, when the caller goes away; what is left to
         // tell apart is a call that ran out of time and is about to be interrupted.
-        self.attempt.as_ref().is_some_and(|attempt| attempt.call.deadline.expired())
+        self.attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.call.deadline.expired())
     }
 
     fn peer(&mut self) -> String {
-        self.attempt.as_ref().map(|attempt| attempt.call.peer.clone()).unwrap_or_default()
+        self.attempt
+            .as_ref()
+            .map(|attempt| attempt.call.peer.clone())
+            .unwrap_or_default()
     }
 
     fn principal(&mut self) -> Option<call::Identity> {
@@ -150,7 +172,10 @@ impl call::Host for CallState {
     }
 
     fn id(&mut self) -> String {
-        self.attempt.as_ref().map(|attempt| attempt.call.id.clone()).unwrap_or_default()
+        self.attempt
+            .as_ref()
+            .map(|attempt| attempt.call.id.clone())
+            .unwrap_or_default()
     }
 
     fn attempt(&mut self) -> u32 {
@@ -176,7 +201,10 @@ impl call::Host for CallState {
 
 impl From<kv::Versioned> for store::Versioned {
     fn from(versioned: kv::Versioned) -> Self {
-        Self { value: versioned.value.into(), version: versioned.version }
+        Self {
+            value: versioned.value.into(),
+            version: versioned.version,
+        }
     }
 }
 
@@ -218,24 +246,29 @@ impl store::Host for CallState {
             value: entry.value.into(),
             version: entry.version,
         });
-        Ok(store::Page { entries: entries.collect(), cursor: page.cursor.map(Into::into) })
+        Ok(store::Page {
+            entries: entries.collect(),
+            cursor: page.cursor.map(Into::into),
+        })
     }
 }
 
 impl events::Host for CallState {
     fn publish(&mut self, topic: String, key: String, payload: Vec<u8>) -> Result<(), Error> {
-        Ok(self.serving()?.transaction.publish(&topic, &key, Bytes::from(payload))?)
+        Ok(self
+            .serving()?
+            .transaction
+            .publish(&topic, &key, Bytes::from(payload))?)
     }
 }
 
 impl limits::Host for CallState {
-    fn take(
-        &mut self,
-        bucket: String,
-        tokens: u32,
-        rate: limits::Rate,
-    ) -> Result<limits::Decision, Error> {
-        let rate = Rate::new(rate.burst, rate.refill, std::time::Duration::from_millis(rate.period_ms))?;
+    fn take(&mut self, bucket: String, tokens: u32, rate: limits::Rate) -> Result<limits::Decision, Error> {
+        let rate = Rate::new(
+            rate.burst,
+            rate.refill,
+            std::time::Duration::from_millis(rate.period_ms),
+        )?;
         let rate_limits = self.plugin.rate_limits.clone();
         let namespace = self.plugin.name.clone();
         let attempt = self.serving()?;
@@ -249,10 +282,16 @@ impl limits::Host for CallState {
         let decision = match remembered {
             Some(decision) => decision,
             None => {
-                let decision = rate_limits.take(&namespace, &bucket, tokens, rate, std::time::Instant::now())?;
+                let decision =
+                    rate_limits.take(&namespace, &bucket, tokens, rate, std::time::Instant::now())?;
                 // A handler that asks differently this time is answered afresh from here on.
                 decisions.truncate(asked);
-                decisions.push(RememberedDecision { bucket, tokens, rate, decision });
+                decisions.push(RememberedDecision {
+                    bucket,
+                    tokens,
+                    rate,
+                    decision,
+                });
                 decision
             }
         };
@@ -279,7 +318,9 @@ impl log::Host for CallState {
     }
 
     fn write(&mut self, level: log::Level, target: String, message: String, fields: Vec<(String, String)>) {
-        let Some(max_bytes) = self.budget.lock().take() else { return };
+        let Some(max_bytes) = self.budget.lock().take() else {
+            return;
+        };
         let message = printable(&message, max_bytes);
         let target = printable(&target, MAX_TARGET_BYTES);
         let fields = render_fields(&fields, max_bytes.saturating_sub(message.len()));
