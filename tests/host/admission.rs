@@ -1,10 +1,12 @@
 //! How many calls run and wait at once.
 
+use tokio::task::JoinHandle;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::in_both_modes;
 use crate::support::pb::faults::*;
+use crate::support::raw::RawAnswer;
 use crate::support::{Host, Isolation, Plugin, Setup, reason, until_some};
 
 in_both_modes!(
@@ -12,8 +14,21 @@ in_both_modes!(
     a_full_plugin_leaves_the_others_alone
 );
 
-/// Waits until the only permit of a host without a queue is taken.
-pub(crate) async fn until_full(host: &Host) {
+/// A call in its sandbox, holding the only permit of a plugin or host without a queue.
+pub(crate) async fn occupy<M>(host: &Host, path: &'static str, message: M) -> JoinHandle<RawAnswer>
+where
+    M: prost::Message + 'static,
+{
+    let raw = host.raw().await;
+    let call = tokio::spawn(async move {
+        loop {
+            let answer = raw.unary(path, &[], &message).await;
+            // One of the calls below was first.
+            if answer.trailers.is_some() || answer.reason() != "OVERLOADED" {
+                return answer;
+            }
+        }
+    });
     until_some("a refusal", async || {
         let status = host.faults().count(CountRequest {}).await.err()?;
         assert_eq!(
@@ -23,16 +38,18 @@ pub(crate) async fn until_full(host: &Host) {
         Some(())
     })
     .await;
+    call
+}
+
+/// The same, with a call that never ends by itself.
+pub(crate) async fn occupy_for_ever(host: &Host) -> JoinHandle<RawAnswer> {
+    occupy(host, "/faults.v1.Faults/Loop", LoopRequest {}).await
 }
 
 async fn a_full_host_refuses_and_recovers(isolation: Isolation) {
     let one = "[server]\nmax_concurrent_calls = 1\nmax_queued_calls = 0";
     let host = Setup::of(Plugin::faults(isolation)).with(one).start().await;
-    let looping = {
-        let raw = host.raw().await;
-        tokio::spawn(async move { raw.unary("/faults.v1.Faults/Loop", &[], &LoopRequest {}).await })
-    };
-    until_full(&host).await;
+    let looping = occupy_for_ever(&host).await;
     // Health does not need a sandbox.
     host.wait_until("faults.v1.Faults", ServingStatus::Serving).await;
     looping.abort();
@@ -47,11 +64,7 @@ async fn a_full_plugin_leaves_the_others_alone(isolation: Isolation) {
     let faults = Plugin::faults(isolation).key("max_concurrent_calls", 1);
     let setup = Setup::of(faults).and(Plugin::order(isolation));
     let host = setup.with("[server]\nmax_queued_calls = 0").start().await;
-    let looping = {
-        let raw = host.raw().await;
-        tokio::spawn(async move { raw.unary("/faults.v1.Faults/Loop", &[], &LoopRequest {}).await })
-    };
-    until_full(&host).await;
+    let looping = occupy_for_ever(&host).await;
     host.orders()
         .create_order(crate::orders::order("beside"))
         .await

@@ -10,6 +10,7 @@ use crate::support::{Host, Isolation, Plugin, Setup};
 fn setup(data: &Path) -> Setup {
     Setup::of(Plugin::faults(Isolation::Call))
         .data(data)
+        .cache("")
         .filter("mortise=debug")
 }
 
@@ -70,9 +71,27 @@ async fn a_changed_entry_is_ignored() {
 async fn the_cache_can_be_turned_off() {
     let data = tempfile::tempdir().expect("a folder");
     for _ in 0..2 {
-        let host = setup(data.path()).with("[cache]\nenabled = false").start().await;
+        let host = setup(data.path()).cache("[cache]\nenabled = false").start().await;
         assert!(!cached(&host).await);
         host.stop().await;
     }
     assert!(!data.path().join("cache").exists());
+}
+
+#[tokio::test]
+async fn hosts_can_share_a_cache_from_the_start() {
+    let shared = tempfile::tempdir().expect("a folder");
+    let section = format!("[cache]\ndir = {:?}", shared.path().join("cache"));
+    let start = async || {
+        Setup::of(Plugin::faults(Isolation::Call))
+            .cache(&section)
+            .start()
+            .await
+    };
+    let (one, two, three) = tokio::join!(start(), start(), start());
+    for host in [one, two, three] {
+        let warned = host.log.all(|line| line.level() == "WARN");
+        assert!(warned.is_empty(), "{}", host.log.text());
+        host.stop().await;
+    }
 }

@@ -68,7 +68,7 @@ async fn answers_are_bounded(isolation: Isolation) {
 
 async fn the_default_is_ten_mebibytes(isolation: Isolation) {
     let host = Setup::of(Plugin::faults(isolation)).start().await;
-    let payload = vec![1; (10 << 20) - 64];
+    let payload = vec![1; (10 << 20) - 4096];
     let answer = host
         .faults()
         .echo(EchoRequest {

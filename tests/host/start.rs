@@ -42,13 +42,29 @@ async fn bad_files_are_refused_with_their_reason() {
 
 #[tokio::test]
 async fn every_bad_plugin_is_named_at_once() {
+    let live = LiveFile::copy_of(&components().faults);
+    live.write_in_place(b"garbage");
+    let garbage = |name: &str| Plugin::faults(Isolation::Call).named(name).file(&live.path);
+    let ended = Setup::of(garbage("one")).and(garbage("two")).run().await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    for name in ["one", "two"] {
+        assert!(
+            ended.stderr.contains(&format!("plugin {name}: ")),
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_missing_file_is_named_at_once() {
     let missing = |name: &str| {
         Plugin::faults(Isolation::Call)
             .named(name)
             .file(format!("/nowhere/{name}.wasm").as_ref())
     };
     let ended = Setup::of(missing("one")).and(missing("two")).run().await;
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     for name in ["one", "two"] {
         assert!(
             ended

@@ -15,7 +15,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::log::Log;
 use super::pb::faults::faults_client::FaultsClient;
 use super::pb::order::order_service_client::OrderServiceClient;
-use super::plugins::Plugin;
+use super::plugins::{Plugin, target_folder};
 use super::raw::RawClient;
 use super::{until_some, within_patience};
 
@@ -24,6 +24,7 @@ use super::{until_some, within_patience};
 pub(crate) struct Setup {
     sections: String,
     plugins: Vec<Plugin>,
+    cache: String,
     filter: &'static str,
     data: Option<PathBuf>,
 }
@@ -34,6 +35,8 @@ impl Setup {
         Self {
             sections: String::new(),
             plugins: vec![plugin],
+            // Shared by all tests, because compiling the plugins takes longer than most of them.
+            cache: format!("[cache]\ndir = {:?}\n", target_folder().join("compiled")),
             filter: "mortise=info",
             data: None,
         }
@@ -49,6 +52,12 @@ impl Setup {
     pub(crate) fn with(mut self, sections: &str) -> Self {
         self.sections.push_str(sections);
         self.sections.push('\n');
+        self
+    }
+
+    /// Instead of the cache that all tests share.
+    pub(crate) fn cache(mut self, section: &str) -> Self {
+        self.cache = format!("{section}\n");
         self
     }
 
@@ -115,7 +124,7 @@ impl Setup {
         let data = self.data.unwrap_or_else(|| folder.path().join("data"));
         let plugins: String = self.plugins.iter().map(Plugin::to_toml).collect();
         let config = folder.path().join("mortise.toml");
-        fs::write(&config, self.sections + &plugins).expect("the folder is new");
+        fs::write(&config, self.sections + &self.cache + &plugins).expect("the folder is new");
         let mut child = Command::new(mortise())
             .arg("serve")
             .arg("--config")
