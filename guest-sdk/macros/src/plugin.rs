@@ -17,7 +17,8 @@ const SIGNATURE: &str = "fn method(call: &mut Call, request: Request) -> Result<
 /// mistakes, so that the compiler and editors go on understanding the rest of it.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     match implementation(item.clone()) {
-        Ok(implementation) => {
+        Ok(mut implementation) => {
+            keep_frames(&mut implementation);
             let service = Service::of(&implementation);
             let generated = Options::parse
                 .parse2(options)
@@ -31,6 +32,17 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         Err(error) => {
             let error = error.into_compile_error();
             quote! { #item #error }
+        }
+    }
+}
+
+/// A trap's stack names functions and knows nothing of inlined ones: handlers should be on it.
+fn keep_frames(implementation: &mut ItemImpl) {
+    for item in &mut implementation.items {
+        if let ImplItem::Fn(handler) = item
+            && !handler.attrs.iter().any(|attribute| attribute.path().is_ident("inline"))
+        {
+            handler.attrs.push(syn::parse_quote!(#[inline(never)]));
         }
     }
 }

@@ -42,7 +42,9 @@ pub fn sleep(milliseconds: u32) -> u64 {
     u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Ends the instance as a wild pointer or a failed check in foreign code would.
+/// Ends the instance as a wild pointer or a failed check in foreign code would. A function of its own in the
+/// stack that the operator reads.
+#[inline(never)]
 pub fn trap() -> ! {
     #[cfg(target_family = "wasm")]
     core::arch::wasm32::unreachable();
