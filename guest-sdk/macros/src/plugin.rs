@@ -40,7 +40,10 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
 fn keep_frames(implementation: &mut ItemImpl) {
     for item in &mut implementation.items {
         if let ImplItem::Fn(handler) = item
-            && !handler.attrs.iter().any(|attribute| attribute.path().is_ident("inline"))
+            && !handler
+                .attrs
+                .iter()
+                .any(|attribute| attribute.path().is_ident("inline"))
         {
             handler.attrs.push(syn::parse_quote!(#[inline(never)]));
         }
