@@ -19,6 +19,9 @@ for file in "$MORTISE_BIN" "$ORDER_WASM"; do
         exit 2
     fi
 done
+# Hosts run in folders of their own.
+MORTISE_BIN=$(realpath "$MORTISE_BIN")
+ORDER_WASM=$(realpath "$ORDER_WASM")
 export MORTISE_BIN ORDER_WASM PYTHONDONTWRITEBYTECODE=1
 
 # The stamp holds the versions that were installed, so a second run starts at once.
