@@ -26,7 +26,8 @@ pub trait Sink: Send + 'static {
     fn name(&self) -> &str;
 
     /// Delivers `events`, which are in order, and returns when they are safe there. After an error, or a
-    /// crash, the same events come again, perhaps more of them.
+    /// crash, the same events come again, perhaps more of them. It must give up in bounded time, because the
+    /// host waits for it before it ends.
     fn deliver<'a>(&'a mut self, events: &'a [Event]) -> Delivery<'a>;
 }
 

@@ -96,9 +96,7 @@ impl Relay {
             statuses: Vec::new(),
         };
         for (name, sink) in names.into_iter().zip(sinks) {
-            let delivered = outbox
-                .cursor(&name)
-                .map_err(|_| CommitError::Unavailable("the store has failed"))?;
+            let delivered = outbox.cursor(&name)?;
             let status = SinkStatus {
                 name: name.clone(),
                 delivered,
