@@ -13,7 +13,6 @@ use crate::admission::Admission;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
 use crate::capability::store::{Bounds, Options as StoreOptions, Store};
 use crate::config::Config;
-use crate::deadline::DeadlinePolicy;
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{Loader, PluginSettings, Registry};
 use crate::router::Router;
@@ -171,10 +170,7 @@ fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
 fn call_limits(config: &Config) -> CallLimits {
     let server = &config.server;
     CallLimits {
-        deadlines: DeadlinePolicy {
-            default: server.default_deadline,
-            maximum: server.max_deadline,
-        },
+        deadlines: config.deadline_policies(),
         max_request_bytes: server.max_request_bytes,
         max_response_bytes: server.max_response_bytes,
         max_metadata_entries: server.max_metadata_entries,

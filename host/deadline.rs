@@ -3,20 +3,65 @@
 //! A [`Deadline`] is made once, when the request headers arrive. The timer around the call, the epoch
 //! interrupt inside the guest, every wait of the host and what the guest reads all come from it.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
-const HEADER: &str = "grpc-timeout";
+/// The header that carries a call's timeout.
+pub const HEADER: &str = "grpc-timeout";
 
-/// What the operator allows: the `default_deadline_ms` and `max_deadline_ms` of `[server]`.
+/// What the operator allows: a `default_deadline_ms` and a `max_deadline_ms`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DeadlinePolicy {
     /// For calls that bring no `grpc-timeout`.
     pub default: Option<Duration>,
     /// No call gets more than this.
     pub maximum: Option<Duration>,
+}
+
+/// What the operator allows by service and method: `[deadlines.NAME]` before `[server]`.
+#[derive(Debug, Clone, Default)]
+pub struct DeadlinePolicies {
+    server: DeadlinePolicy,
+    /// By `package.Service` and `package.Service/Method`, as the operator wrote them.
+    own: HashMap<String, DeadlinePolicy>,
+}
+
+impl DeadlinePolicies {
+    /// Of the server's policy and those of services and methods by their names, where a value that is none
+    /// leaves the matter to the service or the server.
+    pub fn new(server: DeadlinePolicy, own: impl IntoIterator<Item = (String, DeadlinePolicy)>) -> Self {
+        Self {
+            server,
+            own: own.into_iter().collect(),
+        }
+    }
+
+    /// The policy that holds for `/package.Service/Method`.
+    pub fn of(&self, path: &str) -> DeadlinePolicy {
+        if self.own.is_empty() {
+            return self.server;
+        }
+        let name = path.strip_prefix('/').unwrap_or(path);
+        let service = name.split_once('/').map_or(name, |(service, _)| service);
+        self.own
+            .get(name)
+            .into_iter()
+            .chain(self.own.get(service))
+            .chain([&self.server])
+            .fold(DeadlinePolicy::default(), |policy, next| policy.or(next))
+    }
+}
+
+impl DeadlinePolicy {
+    fn or(self, other: &Self) -> Self {
+        Self {
+            default: self.default.or(other.default),
+            maximum: self.maximum.or(other.maximum),
+        }
+    }
 }
 
 /// When a call expires, if ever.
@@ -88,6 +133,39 @@ impl Deadline {
     pub fn unix_nanos(&self) -> Option<u64> {
         let since_epoch = self.wall_clock?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
         u64::try_from(since_epoch.as_nanos()).ok()
+    }
+
+    /// This deadline, or one `timeout` from now if that is sooner.
+    pub fn within(&self, timeout: Option<Duration>) -> Self {
+        let sooner = Self::after(Instant::now(), timeout);
+        match (self.expires, sooner.expires) {
+            (Some(expires), Some(other)) if expires <= other => *self,
+            (_, None) => *self,
+            _ => sooner,
+        }
+    }
+
+    /// What remains, as a `grpc-timeout` to send on: at the finest unit that eight digits hold, rounded down,
+    /// so that whoever it is sent to gives up no later than this call. None if it never expires.
+    pub fn to_header(&self) -> Option<HeaderValue> {
+        const MOST: u128 = 99_999_999;
+        let nanos = self.remaining()?.as_nanos();
+        let units = [
+            ("n", 1),
+            ("u", 1_000),
+            ("m", 1_000_000),
+            ("S", 1_000_000_000),
+            ("M", 60_000_000_000),
+        ];
+        let text = units
+            .into_iter()
+            .map(|(unit, size)| (nanos / size, unit))
+            .find(|(amount, _)| *amount <= MOST)
+            .map_or_else(
+                || format!("{}H", (nanos / 3_600_000_000_000).min(MOST)),
+                |(amount, unit)| format!("{amount}{unit}"),
+            );
+        HeaderValue::from_str(&text).ok()
     }
 
     /// Runs `work` until it ends or the call expires.

@@ -102,8 +102,8 @@ fn every_mistake_is_reported_at_once_with_its_place() {
              hint: did you mean `max_request_bytes`?",
             "mortise.toml:4:19: server.max_connections: 0 is out of range\n  hint: allowed: 1 to 1000000",
             "mortise.toml:5:14: server.reflection: expected true or false, found a string",
-            "mortise.toml:6:10: plugins.Order: a plugin name is 1 to 63 characters of a-z, 0-9 and -, \
-             beginning with a letter",
+            "mortise.toml:6:10: plugins.Order: a name is 1 to 63 characters of a-z, 0-9 and -, beginning with \
+             a letter",
             "mortise.toml:8:13: plugins.Order.isolation: \"reus\" is none of \"call\", \"reuse\"\n  \
              hint: did you mean \"reuse\"?",
             "mortise.toml:9:10: plugins.bill.file: must be set: the path of the plugin's .wasm file",

@@ -21,3 +21,4 @@ mod start;
 mod statuses;
 mod swap;
 mod transactions;
+mod upstream;
