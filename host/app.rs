@@ -12,7 +12,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::admission::Admission;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
 use crate::capability::store::{Bounds, Options as StoreOptions, Store};
-use crate::config::Config;
+use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{Loader, PluginSettings, Registry};
 use crate::router::Router;
@@ -29,6 +29,8 @@ pub struct App {
     options: ServerOptions,
     drain_delay: Duration,
     drain_timeout: Duration,
+    /// The names of `[deadlines.NAME]`.
+    deadlines: Vec<MethodName>,
 }
 
 impl App {
@@ -66,6 +68,7 @@ impl App {
             options: server_options(config),
             drain_delay: server.drain_delay,
             drain_timeout: server.drain_timeout,
+            deadlines: config.deadlines.keys().cloned().collect(),
         })
     }
 
@@ -89,6 +92,9 @@ impl App {
             }
         }
         anyhow::ensure!(refused.is_empty(), "{}", refused.join("\n"));
+        for name in self.registry.unserved(&self.deadlines) {
+            tracing::warn!(deadlines = %name, "no plugin serves what these deadlines are for");
+        }
         Ok(())
     }
 

@@ -177,6 +177,10 @@ impl Granted {
                     Some(target) => target.call(&request, caller, number + 1).await,
                     None => Err(Refusal::not_granted(&request.target).into()),
                 };
+                if caller.deadline.expired() {
+                    // The call is being ended from outside: the plugin is not to make an answer of it.
+                    std::future::pending::<()>().await;
+                }
                 caller.journal.record(number, &request, &outcome);
                 outcome
             }
