@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
-use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::admission::Admission;
 use crate::capability::Namespace;
@@ -110,11 +109,8 @@ impl App {
     /// # Errors
     /// If the server cannot run.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let reporter = HealthReporter::new();
-        let health = HealthService::from_health_reporter(reporter.clone());
         let (unhealthy, not_serving) = watch::channel(false);
-        let health_follows =
-            tokio::spawn(Health::new(reporter, self.registry.services()).follow(not_serving));
+        let health = Health::new(self.registry.services(), not_serving);
         let (drain, draining) = watch::channel(false);
         let mut server = std::pin::pin!(serve(
             self.listener,
@@ -127,8 +123,6 @@ impl App {
             ended = &mut server => ended?,
             () = shutdown => {
                 unhealthy.send_replace(true);
-                // Sent means said: health has turned before the delay begins.
-                let _ = health_follows.await;
                 // New calls are still served while load balancers take notice.
                 let delay = tokio::time::sleep(self.drain_delay);
                 tokio::select! {

@@ -14,6 +14,7 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_reflection::pb::{v1, v1alpha};
 
+use super::health;
 use crate::dispatch::Dispatcher;
 use crate::observe::printable;
 use crate::plugin::description::Description;
@@ -32,8 +33,10 @@ pub(super) struct Reflection {
 
 impl OwnServices {
     fn new() -> Self {
-        let sets: [(&[u8], &'static [&'static str]); 3] = [
-            (tonic_health::pb::FILE_DESCRIPTOR_SET, &["grpc.health.v1.Health"]),
+        let sets: [(&[u8], &'static [&'static str]); 4] = [
+            (health::pb::FILE_DESCRIPTOR_SET, &["grpc.health.v1.Health"]),
+            // For clients that show the details of a status.
+            (tonic_types::pb::FILE_DESCRIPTOR_SET, &[]),
             (v1::FILE_DESCRIPTOR_SET, &["grpc.reflection.v1.ServerReflection"]),
             (
                 v1alpha::FILE_DESCRIPTOR_SET,

@@ -10,18 +10,18 @@ use http::{HeaderValue, Method, StatusCode, header};
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::transport::Server;
-use tonic_health::server::HealthService;
 use tonic_reflection::pb::{v1, v1alpha};
 use tower_service::Service;
 
 use super::drain::UntilDrained;
 use super::framing::Response;
+use super::health::Health;
 use super::listener::{Listener, Peer};
 use super::reflection::Reflection;
 use crate::dispatch::Dispatcher;
 use crate::status::Failure;
 
-type HealthServer = tonic_health::pb::health_server::HealthServer<HealthService>;
+type HealthServer = super::health::pb::health_server::HealthServer<Health>;
 type ReflectionV1 = v1::server_reflection_server::ServerReflectionServer<Reflection>;
 type ReflectionV1Alpha = v1alpha::server_reflection_server::ServerReflectionServer<Reflection>;
 
@@ -52,7 +52,7 @@ pub async fn serve(
     listener: Listener,
     options: &ServerOptions,
     dispatcher: Arc<Dispatcher>,
-    health: HealthService,
+    health: Health,
     draining: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
     let service = GrpcService {
