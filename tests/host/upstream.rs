@@ -590,7 +590,7 @@ async fn a_plugin_without_its_grants_is_refused() {
             .with(&backend.section("backend", ""))
     };
     let none = ungranted("[]").run().await;
-    assert_eq!(none.code, Some(1), "{}", none.stderr);
+    assert_eq!(none.code, Some(3), "{}", none.stderr);
     assert!(
         none.stderr.contains("it imports mortise:plugin/upstream"),
         "{}",
@@ -602,7 +602,7 @@ async fn a_plugin_without_its_grants_is_refused() {
         none.stderr
     );
     let one = ungranted("[\"upstream:backend\"]").run().await;
-    assert_eq!(one.code, Some(1), "{}", one.stderr);
+    assert_eq!(one.code, Some(3), "{}", one.stderr);
     assert!(
         one.stderr.contains("add \"upstream:other\" to grants"),
         "{}",
@@ -617,4 +617,42 @@ async fn a_plugin_without_its_grants_is_refused() {
         "{}",
         unknown.stderr
     );
+}
+
+#[tokio::test]
+async fn targets_over_tls_must_have_a_certificate_of_the_ca() {
+    let authority = || {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        rcgen::CertifiedIssuer::self_signed(params, key).expect("a certificate")
+    };
+    let (ours, another) = (authority(), authority());
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
+    let certificate = params.signed_by(&key, &ours).expect("a certificate");
+    let backend = Backend::echo_over_tls(&certificate.pem(), &key.serialize_pem()).await;
+
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let section = |name: &str, ca: String| {
+        let file = folder.path().join(format!("{name}.pem"));
+        std::fs::write(&file, ca).expect("the folder is ours");
+        let keys = format!("ca_file = {file:?}\nretries = 0");
+        backend.section_of("https", name, &keys)
+    };
+    let host = Setup::of(Plugin::caller(Isolation::Call))
+        .with(&section("backend", ours.pem()))
+        .with(&section("other", another.pem()))
+        .start()
+        .await;
+    assert_eq!(text(&outcome(&host, ask("hello")).await), "hello");
+    let mut untrusted = ask("hello");
+    untrusted.target = "other".into();
+    let untrusted = outcome(&host, untrusted).await;
+    assert_eq!(
+        (code(&untrusted), untrusted.reason.as_str()),
+        (Code::Unavailable, "UPSTREAM_UNREACHABLE")
+    );
+    assert_eq!(backend.asked().len(), 1);
+    host.stop().await;
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::MetadataMap;
-use tonic::transport::Server;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use super::pb::caller::backend_server::{self, BackendServer};
@@ -72,6 +72,14 @@ impl Backend {
         refused: usize,
         answer: impl Fn(usize, String) -> F + Send + Sync + 'static,
     ) -> Self {
+        Self::on(Server::builder(), refused, answer).await
+    }
+
+    async fn on<F: Future<Output = Result<Response<AskResponse>, Status>> + Send + 'static>(
+        server: Server,
+        refused: usize,
+        answer: impl Fn(usize, String) -> F + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("loopback has ports");
@@ -87,7 +95,7 @@ impl Backend {
             asked: Arc::clone(&asked),
             answer: Box::new(move |number, text| Box::pin(answer(number, text))),
         };
-        let serving = tokio::spawn(serve(service, incoming));
+        let serving = tokio::spawn(serve(server, service, incoming));
         Self {
             address,
             asked,
@@ -96,9 +104,29 @@ impl Backend {
         }
     }
 
+    /// The same as `echo`, over TLS with a certificate and its key in PEM.
+    pub(crate) async fn echo_over_tls(certificate: &str, key: &str) -> Self {
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
+        let server = Server::builder()
+            .tls_config(tls)
+            .expect("a certificate and its key");
+        Self::on(server, 0, |_, text| async {
+            Ok(Response::new(AskResponse { text }))
+        })
+        .await
+    }
+
     /// The section that makes it the target `name`, with some more keys.
     pub(crate) fn section(&self, name: &str, keys: &str) -> String {
-        format!("[upstreams.{name}]\nurl = \"http://{}\"\n{keys}\n", self.address)
+        self.section_of("http", name, keys)
+    }
+
+    /// The same, with another scheme.
+    pub(crate) fn section_of(&self, scheme: &str, name: &str, keys: &str) -> String {
+        format!(
+            "[upstreams.{name}]\nurl = \"{scheme}://{}\"\n{keys}\n",
+            self.address
+        )
     }
 
     /// The requests so far.
@@ -112,8 +140,12 @@ impl Backend {
     }
 }
 
-async fn serve(service: Service, incoming: impl Stream<Item = std::io::Result<TcpStream>> + Send + 'static) {
-    let served = Server::builder().serve_with_incoming(BackendServer::new(service), incoming);
+async fn serve(
+    server: Server,
+    service: Service,
+    incoming: impl Stream<Item = std::io::Result<TcpStream>> + Send + 'static,
+) {
+    let served = server.serve_with_incoming(BackendServer::new(service), incoming);
     served.await.expect("it serves");
 }
 

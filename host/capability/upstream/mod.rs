@@ -158,6 +158,9 @@ impl Granted {
         caller: Caller<'_>,
         usage: &mut Usage,
     ) -> Result<Reply, Failed> {
+        if usage.diverged {
+            return Err(Refusal::Diverged.into());
+        }
         if usage.calls >= self.max_calls {
             return Err(Refusal::TooManyCalls {
                 limit: self.max_calls,
@@ -195,3 +198,6 @@ impl Granted {
         outcome
     }
 }
+
+#[cfg(test)]
+mod tests;
