@@ -2,16 +2,11 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures_util::Stream;
 use socket2::{Domain, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::server::Connected;
 
 const BACKLOG: i32 = 1024;
 
@@ -65,15 +60,9 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Connections as they come. Never ends and never fails: one refused connection is not the end of all.
-    pub fn connections(self) -> impl Stream<Item = Result<Connection, io::Error>> {
-        futures_util::stream::unfold(self, |listener| async move {
-            let connection = listener.accept().await;
-            Some((Ok(connection), listener))
-        })
-    }
-
-    async fn accept(&self) -> Connection {
+    /// The next connection. Never fails: one refused connection is not the end of all. May be dropped at any
+    /// time.
+    pub(super) async fn accept(&self) -> Accepted {
         loop {
             // The semaphore is never closed.
             let Ok(permit) = self.connections.clone().acquire_owned().await else {
@@ -85,9 +74,9 @@ impl Listener {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY not set");
                     }
-                    return Connection {
+                    return Accepted {
                         stream,
-                        peer: Peer(display_peer(peer).into()),
+                        peer: display_peer(peer).into(),
                         _permit: permit,
                     };
                 }
@@ -125,57 +114,11 @@ fn display_peer(peer: SocketAddr) -> String {
     SocketAddr::new(peer.ip().to_canonical(), peer.port()).to_string()
 }
 
-/// The caller's address, as guests read it. In the extensions of each request.
-#[derive(Debug, Clone)]
-pub struct Peer(pub(crate) Arc<str>);
-
-/// A client connection.
-pub struct Connection {
-    stream: TcpStream,
-    peer: Peer,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+/// A new connection.
+pub(super) struct Accepted {
+    pub(super) stream: TcpStream,
+    /// The client's address, as guests read it.
+    pub(super) peer: Arc<str>,
+    /// One of `max_connections`.
+    pub(super) _permit: OwnedSemaphorePermit,
 }

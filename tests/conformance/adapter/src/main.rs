@@ -87,12 +87,29 @@ fn configuration(request: &pb::ServerCompatRequest, folder: &Path) -> Result<Str
     if request.message_receive_limit > 0 {
         writeln!(config, "max_request_bytes = {}", request.message_receive_limit)?;
     }
+    if request.use_tls {
+        let creds = request.server_creds.as_ref().context("TLS without credentials")?;
+        write_file(&mut config, folder, "tls_certificate", &creds.cert)?;
+        write_file(&mut config, folder, "tls_key", &creds.key)?;
+        if !request.client_tls_cert.is_empty() {
+            write_file(&mut config, folder, "tls_client_ca", &request.client_tls_cert)?;
+        }
+    }
+    // The suite counts the details of a status, and knows none of the host's.
+    writeln!(config, "error_details = false")?;
     writeln!(config, "[log]\nformat = \"json\"")?;
     writeln!(config, "[cache]\ndir = {:?}", variable("CACHE")?)?;
     writeln!(config, "[plugins.conformance]")?;
     writeln!(config, "file = {:?}", variable("PLUGIN")?)?;
     writeln!(config, "isolation = {:?}", variable("ISOLATION")?)?;
     Ok(config)
+}
+
+/// A file in `folder`, under the key that names it.
+fn write_file(config: &mut String, folder: &Path, key: &str, content: &[u8]) -> Result<()> {
+    let file = folder.join(key);
+    fs::write(&file, content)?;
+    Ok(writeln!(config, "{key} = {file:?}")?)
 }
 
 fn variable(name: &str) -> Result<String> {

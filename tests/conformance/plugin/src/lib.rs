@@ -10,14 +10,14 @@ use mortise_guest::prost::{Message, Name};
 use mortise_guest::prost_types::Any;
 use mortise_guest::{AnswerMetadata, Call, Code, ReadCall, Status};
 
-mod pb {
+pub mod pb {
     mortise_guest::include_proto!("connectrpc.conformance.v1");
 }
 
 use pb::conformance_payload::RequestInfo;
 use pb::unary_response_definition::Response;
 
-struct Conformance;
+pub struct Conformance;
 
 #[mortise_guest::plugin]
 impl pb::ConformanceService for Conformance {
