@@ -31,6 +31,7 @@ pub use name::{InvalidPluginName, PluginName};
 pub use value::{ConfigValue, ValueKind};
 
 use crate::deadline::{DeadlinePolicies, DeadlinePolicy};
+use crate::server::{Tls, TlsFile, TlsFiles};
 use keys::{SECTIONS, Section};
 use reader::{Reader, Source, join};
 
@@ -104,6 +105,7 @@ impl Config {
         };
         config.apply(overrides, &mut errors);
         config.check_agreement(&mut errors);
+        config.check_tls(&mut errors);
         config.check_plugins(complete, &mut errors);
         config.check_upstreams(complete, &mut errors);
         (config, errors)
@@ -129,6 +131,15 @@ impl Config {
                 .unwrap_or_else(|| self.server.data.join("cache"))
         };
         self.cache.enabled.then(dir)
+    }
+
+    /// The files for TLS, if the host is to speak it.
+    pub fn tls_files(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: self.server.tls_certificate.clone()?,
+            key: self.server.tls_key.clone()?,
+            client_ca: self.server.tls_client_ca.clone(),
+        })
     }
 
     /// A mistake in `key` (`plugins.order.config.region`) that only its user could find, with the flag or the
@@ -294,6 +305,33 @@ impl Config {
                     &key("ca_file"),
                     format!("cannot read {}: {error}", file.display()),
                 ));
+            }
+        }
+    }
+
+    /// That TLS is asked for in full, with files that can be used.
+    fn check_tls(&self, errors: &mut Vec<ConfigError>) {
+        let server = &self.server;
+        let set = [
+            ("server.tls_certificate", server.tls_certificate.is_some()),
+            ("server.tls_key", server.tls_key.is_some()),
+            ("server.tls_client_ca", server.tls_client_ca.is_some()),
+        ];
+        match self.tls_files().map(|files| Tls::load(&files)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                let key = match error.file {
+                    TlsFile::Certificate => "server.tls_certificate",
+                    TlsFile::Key => "server.tls_key",
+                    TlsFile::ClientCa => "server.tls_client_ca",
+                };
+                errors.push(self.error(key, error.to_string()));
+            }
+            None => {
+                if let Some((key, _)) = set.into_iter().find(|(_, set)| *set) {
+                    let problem = "TLS needs both server.tls_certificate and server.tls_key";
+                    errors.push(self.error(key, problem));
+                }
             }
         }
     }

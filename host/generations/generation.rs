@@ -29,6 +29,8 @@ pub struct Generation {
     pub description: Description,
     /// When it was loaded.
     pub loaded_at: SystemTime,
+    /// The smallest answer that is compressed, if that is the plugin's own.
+    pub compress_min_bytes: Option<usize>,
     pub(super) context: Arc<PluginContext>,
     pub(super) permits: Option<Arc<Semaphore>>,
     /// Present with `isolation = "reuse"`.

@@ -167,6 +167,7 @@ impl Loader {
             loaded_at: SystemTime::now(),
             context: Arc::new(context),
             permits: plugin.permits.clone(),
+            compress_min_bytes: plugin.config.compress_min_bytes,
             pool: (plugin.config.isolation == Isolation::Reuse).then(|| {
                 let policy = ReusePolicy {
                     max_calls: plugin.config.max_reuse_calls,

@@ -5,9 +5,11 @@ mod support;
 
 mod admission;
 mod cache;
+mod compression;
 mod deadlines;
 mod faults;
 mod files;
+mod grpc_web;
 mod isolation;
 mod metadata;
 mod orders;
@@ -20,5 +22,6 @@ mod sizes;
 mod start;
 mod statuses;
 mod swap;
+mod tls;
 mod transactions;
 mod upstream;

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -42,6 +43,14 @@ pub(crate) struct RawAnswer {
 impl RawClient {
     pub(super) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("the host listens");
+        Self::over(stream, address).await
+    }
+
+    /// On a connection that there is already.
+    pub(crate) async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        address: SocketAddr,
+    ) -> Self {
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .expect("HTTP/2");
@@ -195,9 +204,14 @@ pub(crate) fn reason(status: &tonic::Status) -> String {
 
 /// A message behind its length.
 pub(crate) fn framed(message: &impl Message) -> Bytes {
+    framed_bytes(0, &message.encode_to_vec())
+}
+
+/// Any bytes behind a flag and their length.
+pub(crate) fn framed_bytes(flag: u8, message: &[u8]) -> Bytes {
     let mut framed = BytesMut::new();
-    framed.put_u8(0);
-    framed.put_u32(u32::try_from(message.encoded_len()).expect("it is small"));
-    message.encode(&mut framed).expect("a buffer grows");
+    framed.put_u8(flag);
+    framed.put_u32(u32::try_from(message.len()).expect("it is small"));
+    framed.put_slice(message);
     framed.freeze()
 }
