@@ -252,12 +252,13 @@ impl Config {
         self.check_deadlines(errors);
     }
 
-    /// For each service and method, with what it takes from its service and the server.
+    /// A default that a maximum cuts, be it that of the service or the server, would never hold. A default that
+    /// comes from there may be cut.
     fn check_deadlines(&self, errors: &mut Vec<ConfigError>) {
         let policies = self.deadline_policies();
-        for name in self.deadlines.keys() {
-            let policy = policies.of(name.as_str());
-            if let (Some(default), Some(maximum)) = (policy.default, policy.maximum)
+        for (name, deadlines) in &self.deadlines {
+            let maximum = policies.of(name.as_str()).maximum;
+            if let (Some(default), Some(maximum)) = (deadlines.default, maximum)
                 && default > maximum
             {
                 let problem = format!(

@@ -25,7 +25,6 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<AskResponse>, Status>>
 /// A request as it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
-    pub(crate) text: String,
     pub(crate) metadata: MetadataMap,
 }
 
@@ -160,10 +159,7 @@ impl backend_server::Backend for Service {
         let (metadata, _, AskRequest { text }) = request.into_parts();
         let number = {
             let mut asked = self.asked.lock();
-            asked.push(Asked {
-                text: text.clone(),
-                metadata,
-            });
+            asked.push(Asked { metadata });
             asked.len()
         };
         (self.answer)(number, text).await

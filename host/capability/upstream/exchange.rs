@@ -91,8 +91,10 @@ pub(super) async fn exchange(
     finish(code, head.headers, trailers, message)
 }
 
-fn finish(code: Code, headers: HeaderMap, trailers: HeaderMap, message: Option<Bytes>) -> Outcome {
+fn finish(code: Code, headers: HeaderMap, mut trailers: HeaderMap, message: Option<Bytes>) -> Outcome {
     let answered = (code != Code::Ok).then(|| status::failure(code, &trailers));
+    // Details that cannot be read are left out, and spoil nothing else.
+    trailers.remove("grpc-status-details-bin");
     let (initial, trailing) = (entries(headers)?, entries(trailers)?);
     Ok(match (answered, message) {
         (Some(answered), _) => Err(Answered {
