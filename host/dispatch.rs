@@ -141,7 +141,7 @@ impl Dispatcher {
             };
             let finished = call
                 .deadline
-                .bound(generation.run(attempt, route.method, &request))
+                .bound(generation.run(attempt, route.method, request.clone()))
                 .await??;
             let message = match finished.outcome {
                 Ok(message) => message,

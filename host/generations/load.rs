@@ -21,7 +21,7 @@ use crate::plugin::engine::Engine;
 use crate::plugin::instance::Program;
 use crate::plugin::limits::SandboxLimits;
 use crate::plugin::pool::{Pool, ReusePolicy};
-use crate::plugin::state::{CallState, PluginContext};
+use crate::plugin::state::PluginContext;
 use crate::plugin::stdio::LogLimits;
 
 /// Why a plugin file was not loaded.
@@ -256,11 +256,8 @@ impl Loader {
             file: file.into(),
             reason: short(&error),
         };
-        let state = CallState::new(context.clone(), None);
-        let mut instance = program.instantiate(state).await.map_err(failed)?;
-        let described = instance.describe().await;
-        instance.finish();
-        Description::check(described.map_err(failed)?).map_err(|error| LoadError::Description {
+        let described = program.describe(context.clone()).await.map_err(failed)?;
+        Description::check(described).map_err(|error| LoadError::Description {
             file: file.into(),
             error,
         })

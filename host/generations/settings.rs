@@ -83,6 +83,14 @@ impl Loader {
     }
 }
 
+/// As many as serve calls: an idle host has all its processors for a call that computes.
+fn worker_threads(config: &Config) -> usize {
+    config
+        .server
+        .worker_threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))
+}
+
 fn engine(config: &Config, sandboxes: usize) -> anyhow::Result<Engine> {
     let plugins = || config.plugins.values();
     let options = EngineOptions {
@@ -96,6 +104,7 @@ fn engine(config: &Config, sandboxes: usize) -> anyhow::Result<Engine> {
             .max()
             .unwrap_or_default(),
         max_stack_bytes: config.engine.max_stack_bytes,
+        background_threads: worker_threads(config),
     };
     // wasmtime's error type is not one of std's.
     Engine::new(&options).map_err(|error| anyhow::anyhow!("{error:#}"))

@@ -5,7 +5,9 @@ mod support;
 
 mod admission;
 mod cache;
+mod cancellation;
 mod deadlines;
+mod fault_matrix;
 mod faults;
 mod files;
 mod isolation;

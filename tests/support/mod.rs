@@ -1,5 +1,6 @@
 //! Real hosts for tests: built plugins, one `mortise serve` process for each host, and clients to call it.
 
+pub(crate) mod crafted;
 pub(crate) mod host;
 pub(crate) mod live;
 pub(crate) mod log;

@@ -1,7 +1,8 @@
 //! A client that speaks HTTP/2 and leaves gRPC to the test.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Method, Request};
@@ -27,6 +28,8 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub(crate) struct RawClient {
     connection: SendRequest<Body>,
     address: SocketAddr,
+    /// The same socket.
+    socket: Arc<std::net::TcpStream>,
 }
 
 /// An answer in its parts.
@@ -42,6 +45,9 @@ pub(crate) struct RawAnswer {
 impl RawClient {
     pub(super) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("the host listens");
+        let socket = stream.into_std().expect("it is a socket");
+        let shared = socket.try_clone().expect("there are descriptors left");
+        let stream = TcpStream::from_std(socket).expect("it is a socket");
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .expect("HTTP/2");
@@ -49,6 +55,7 @@ impl RawClient {
         Self {
             connection: sender,
             address,
+            socket: Arc::new(shared),
         }
     }
 
@@ -81,6 +88,21 @@ impl RawClient {
         message: &impl Message,
     ) -> RawAnswer {
         self.call(path, headers, framed(message)).await
+    }
+
+    /// A call whose answer nobody expects. Dropping it resets the stream.
+    pub(crate) async fn abandoned(&self, path: &str, message: &impl Message) {
+        let body = UnsyncBoxBody::new(Full::new(framed(message)));
+        let request = self.request(path, &[], body);
+        let mut connection = self.connection.clone();
+        connection.ready().await.expect("the connection is open");
+        // Nothing comes once the connection is closed.
+        drop(connection.send_request(request).await);
+    }
+
+    /// Closes the connection under all that use it.
+    pub(crate) fn close(&self) {
+        self.socket.shutdown(Shutdown::Both).expect("it is open");
     }
 
     fn request(&self, path: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
