@@ -224,7 +224,8 @@ impl Drop for Host {
 /// Builds the plugin of faults as an author would for production.
 fn build_component() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = root.join("target/plugins");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    let target = target.expect("it is in the target folder").join("plugins");
     let status = Command::new(env!("CARGO"))
         .args(["build", "--release", "-p", "faults", "--target", "wasm32-wasip2"])
         .current_dir(root.join("plugins"))

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::transport::server::Connected;
 
 const BACKLOG: i32 = 1024;
@@ -43,10 +43,11 @@ pub enum ListenError {
 
 impl Listener {
     /// Binds `address`. `[::]` also takes IPv4, and means `0.0.0.0` where the system has no IPv6.
-    pub fn bind(address: SocketAddr, max_connections: usize) -> Result<Self, ListenError> {
-        let bound = match bind(address) {
+    /// With `reuse_port`, other processes of the same user that ask for it may listen there too.
+    pub fn bind(address: SocketAddr, max_connections: usize, reuse_port: bool) -> Result<Self, ListenError> {
+        let bound = match bind(address, reuse_port) {
             Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() && address.is_ipv6() => {
-                bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
+                bind((Ipv4Addr::UNSPECIFIED, address.port()).into(), reuse_port)
             }
             bound => bound,
         };
@@ -65,11 +66,21 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Connections as they come. Never ends and never fails: one refused connection is not the end of all.
-    pub fn connections(self) -> impl Stream<Item = Result<Connection, io::Error>> {
-        futures_util::stream::unfold(self, |listener| async move {
-            let connection = listener.accept().await;
-            Some((Ok(connection), listener))
+    /// Connections as they come. Never fails: one refused connection is not the end of all. Ends when
+    /// `draining` turns true and the backlog is empty: closing the socket would reset what waits in it, and
+    /// with it the calls of clients that are connected as far as they can tell.
+    pub fn connections(
+        self,
+        draining: watch::Receiver<bool>,
+    ) -> impl Stream<Item = Result<Connection, io::Error>> {
+        futures_util::stream::unfold((self, draining), |(listener, mut draining)| async move {
+            let connection = tokio::select! {
+                biased;
+                // A closed channel means the host is gone, which is draining too.
+                _ = draining.wait_for(|draining| *draining) => listener.take_waiting()?,
+                connection = listener.accept() => connection,
+            };
+            Some((Ok(connection), (listener, draining)))
         })
     }
 
@@ -80,17 +91,7 @@ impl Listener {
                 continue;
             };
             match self.socket.accept().await {
-                Ok((stream, peer)) => {
-                    // Small answers should not wait for the last one's acknowledgement.
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "TCP_NODELAY not set");
-                    }
-                    return Connection {
-                        stream,
-                        peer: Peer(display_peer(peer).into()),
-                        _permit: permit,
-                    };
-                }
+                Ok((stream, peer)) => return Connection::new(stream, peer, permit),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -98,15 +99,28 @@ impl Listener {
             }
         }
     }
+
+    /// The next connection of the backlog, if one waits and may be had. It asks the kernel itself, because the
+    /// runtime may not have heard yet.
+    fn take_waiting(&self) -> Option<Connection> {
+        let permit = self.connections.clone().try_acquire_owned().ok()?;
+        let (stream, peer) = SockRef::from(&self.socket).accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        let stream = TcpStream::from_std(stream.into()).ok()?;
+        Some(Connection::new(stream, peer.as_socket()?, permit))
+    }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     // A restart must not wait for old connections to time out.
     socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -134,6 +148,20 @@ pub struct Connection {
     stream: TcpStream,
     peer: Peer,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
+        // Small answers should not wait for the last one's acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY not set");
+        }
+        Self {
+            stream,
+            peer: Peer(display_peer(peer).into()),
+            _permit: permit,
+        }
+    }
 }
 
 impl Connected for Connection {

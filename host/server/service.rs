@@ -10,18 +10,18 @@ use http::{HeaderValue, Method, StatusCode, header};
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::transport::Server;
-use tonic_health::server::HealthService;
 use tonic_reflection::pb::{v1, v1alpha};
 use tower_service::Service;
 
 use super::drain::UntilDrained;
 use super::framing::Response;
+use super::health::Health;
 use super::listener::{Listener, Peer};
 use super::reflection::Reflection;
 use crate::dispatch::Dispatcher;
 use crate::status::Failure;
 
-type HealthServer = tonic_health::pb::health_server::HealthServer<HealthService>;
+type HealthServer = super::health::pb::health_server::HealthServer<Health>;
 type ReflectionV1 = v1::server_reflection_server::ServerReflectionServer<Reflection>;
 type ReflectionV1Alpha = v1alpha::server_reflection_server::ServerReflectionServer<Reflection>;
 
@@ -36,6 +36,10 @@ pub struct ServerOptions {
     pub keepalive_interval: Option<Duration>,
     /// How long a ping may stay unanswered.
     pub keepalive_timeout: Duration,
+    /// When a connection is told to go away; None never does.
+    pub max_connection_age: Option<Duration>,
+    /// How long its calls may then take.
+    pub max_connection_age_grace: Duration,
     /// Whether reflection is served.
     pub reflection: bool,
 }
@@ -48,8 +52,8 @@ pub async fn serve(
     listener: Listener,
     options: &ServerOptions,
     dispatcher: Arc<Dispatcher>,
-    health: HealthService,
-    mut draining: watch::Receiver<bool>,
+    health: Health,
+    draining: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
     let service = GrpcService {
         draining: draining.clone(),
@@ -63,15 +67,19 @@ pub async fn serve(
         }),
         dispatcher,
     };
-    Server::builder()
+    let mut server = Server::builder();
+    if let Some(age) = options.max_connection_age {
+        server = server
+            .max_connection_age(age)
+            .max_connection_age_grace(options.max_connection_age_grace);
+    }
+    server
         .http2_max_header_list_size(options.max_metadata_bytes)
         .max_concurrent_streams(options.max_streams_per_connection)
         .http2_keepalive_interval(options.keepalive_interval)
         .http2_keepalive_timeout(Some(options.keepalive_timeout))
-        .serve_with_incoming_shutdown(service, listener.connections(), async move {
-            // A closed channel means the host is gone, which is draining too.
-            let _ = draining.wait_for(|draining| *draining).await;
-        })
+        // Connections are sent away when no more of them come.
+        .serve_with_incoming_shutdown(service, listener.connections(draining), std::future::pending())
         .await
 }
 

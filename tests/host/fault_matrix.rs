@@ -533,9 +533,13 @@ async fn faults_of_calls(isolation: Isolation) {
 }
 
 /// More faults than the host has sandboxes, over and over: none keeps its slot, and memory stops growing.
+///
+/// The allocator keeps some of what a fault made the host copy, once for each thread that met it. So memory
+/// may grow in some rounds, but what a fault leaves behind would make it grow in each.
 async fn faults_of_calls_leave_nothing_behind(isolation: Isolation) {
-    const ROUNDS: usize = 8;
-    const MAX_GROWTH: u64 = 32 << 20;
+    const ROUNDS: usize = 10;
+    /// The smallest memory of a sandbox there is.
+    const A_SANDBOX: u64 = 64 << 10;
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let sections = "[server]\nmax_concurrent_calls = 2\nmax_queued_calls = 0";
     let host = host(isolation, &folder, sections).await;
@@ -549,9 +553,11 @@ async fn faults_of_calls_leave_nothing_behind(isolation: Isolation) {
         }
         resident.push(host.resident_bytes());
     }
-    // The first rounds fill caches, buffers of the allocator and the memory that slots keep.
-    let (warm, end) = (resident[ROUNDS / 2], resident[ROUNDS - 1]);
-    assert!(end < warm + MAX_GROWTH, "{resident:?}");
+    let mut growth = resident.windows(2).map(|round| round[1].saturating_sub(round[0]));
+    assert!(
+        growth.any(|growth| growth < A_SANDBOX),
+        "it grows in every round: {resident:?}"
+    );
     host.stop().await;
 }
 
