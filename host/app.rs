@@ -18,7 +18,7 @@ use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry};
 use crate::observe::Throttle;
 use crate::router::Router;
-use crate::server::{Health, Listener, ServerOptions, serve};
+use crate::server::{Compression, Health, Listener, Origins, ServerOptions, Tls, serve};
 
 /// The plugins that cannot be served, each with its reason. Never empty.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ impl App {
             store,
             relay,
             listener,
-            options: server_options(config),
+            options: server_options(config)?,
             drain_delay: server.drain_delay,
             drain_timeout: server.drain_timeout,
         })
@@ -120,19 +120,18 @@ impl App {
             draining
         ));
         tokio::select! {
-            ended = &mut server => ended?,
+            () = &mut server => {}
             () = shutdown => {
                 unhealthy.send_replace(true);
                 // New calls are still served while load balancers take notice.
                 let delay = tokio::time::sleep(self.drain_delay);
                 tokio::select! {
-                    ended = &mut server => ended?,
+                    () = &mut server => {}
                     () = delay => {}
                 }
                 drain.send_replace(true);
-                match tokio::time::timeout(self.drain_timeout, server).await {
-                    Ok(ended) => ended?,
-                    Err(_) => tracing::warn!("drain_timeout_ms passed: calls in flight are cut off"),
+                if tokio::time::timeout(self.drain_timeout, server).await.is_err() {
+                    tracing::warn!("drain_timeout_ms passed: calls in flight are cut off");
                 }
             }
         }
@@ -185,12 +184,14 @@ fn call_limits(config: &Config) -> CallLimits {
         max_metadata_entries: server.max_metadata_entries,
         max_response_metadata_bytes: server.max_response_metadata_bytes,
         max_attempts: config.store.max_attempts,
+        compression: Compression::new(server.compression.clone(), server.compress_min_bytes),
+        error_details: server.error_details,
     }
 }
 
-fn server_options(config: &Config) -> ServerOptions {
+fn server_options(config: &Config) -> anyhow::Result<ServerOptions> {
     let server = &config.server;
-    ServerOptions {
+    Ok(ServerOptions {
         max_metadata_bytes: u32::try_from(server.max_metadata_bytes).unwrap_or(u32::MAX),
         max_streams_per_connection: server.max_streams_per_connection,
         keepalive_interval: (!server.keepalive_interval.is_zero()).then_some(server.keepalive_interval),
@@ -198,5 +199,8 @@ fn server_options(config: &Config) -> ServerOptions {
         max_connection_age: server.max_connection_age,
         max_connection_age_grace: server.max_connection_age_grace,
         reflection: server.reflection,
-    }
+        tls: config.tls_files().map(|files| Tls::load(&files)).transpose()?,
+        handshake_timeout: server.tls_handshake_timeout,
+        origins: Origins::new(&server.grpc_web_origins),
+    })
 }

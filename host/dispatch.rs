@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::request::Parts;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use crate::metadata::{AnswerMetadata, RequestMetadata};
 use crate::observe::{Throttle, printable};
 use crate::plugin::state::{Attempt, Call};
 use crate::router::{Route, Router};
+use crate::server::Compression;
 use crate::server::framing::{self, Response};
 use crate::status::{Blame, Failure, GuestStatus, code_name};
 
@@ -39,6 +41,10 @@ pub struct CallLimits {
     pub max_response_metadata_bytes: usize,
     /// How often a handler runs when its transaction meets conflicts.
     pub max_attempts: u32,
+    /// Of requests and answers.
+    pub compression: Compression,
+    /// Whether statuses of the host's own say their reason, as `google.rpc.ErrorInfo`.
+    pub error_details: bool,
 }
 
 /// What every call needs.
@@ -60,6 +66,8 @@ enum Answer {
     Ok {
         message: Vec<u8>,
         metadata: AnswerMetadata,
+        /// From which size the plugin's answers are compressed, if it has a choice of its own.
+        compress_min_bytes: Option<usize>,
     },
     Failed {
         status: GuestStatus,
@@ -71,8 +79,17 @@ impl Dispatcher {
     /// Serves one unary call from its headers to its answer. Dropping the future cancels the call: the guest
     /// stops, and what it staged is discarded unless its commit was already accepted.
     pub async fn serve(&self, head: Parts, body: tonic::body::Body, peer: String) -> Response {
+        let compression = &self.limits.compression;
+        let accepted = compression.of_answer(&head.headers);
         match self.call(head, body, peer).await {
-            Ok(Answer::Ok { message, metadata }) => framing::ok(message, metadata.initial, metadata.trailing),
+            Ok(Answer::Ok {
+                message,
+                metadata,
+                compress_min_bytes,
+            }) => {
+                let message = compression.compress(message, accepted, compress_min_bytes).await;
+                framing::ok(message, metadata.initial, metadata.trailing)
+            }
             Ok(Answer::Failed { status, metadata }) => {
                 let left = self
                     .limits
@@ -80,8 +97,22 @@ impl Dispatcher {
                     .saturating_sub(metadata.bytes());
                 framing::failed(&status.within(left), metadata.initial, metadata.trailing)
             }
-            Err(failure) => framing::failed(&failure.to_status(), Default::default(), Default::default()),
+            Err(failure) => self.failed(&failure),
         }
+    }
+
+    fn failed(&self, failure: &Failure) -> Response {
+        let status = if self.limits.error_details {
+            failure.to_status()
+        } else {
+            failure.to_bare_status()
+        };
+        let mut headers = HeaderMap::new();
+        if matches!(failure, Failure::UnsupportedEncoding { .. }) {
+            // So that the client can choose another ("Compression" of the gRPC documents).
+            headers.insert("grpc-accept-encoding", self.limits.compression.supported());
+        }
+        framing::failed(&status, HeaderMap::new(), headers)
     }
 
     async fn call(&self, head: Parts, body: tonic::body::Body, peer: String) -> Result<Answer, Failure> {
@@ -95,7 +126,8 @@ impl Dispatcher {
         let span = call_span(&id, &head, &route);
         async {
             let outcome = async {
-                let read = framing::read_unary(&head.headers, body, self.limits.max_request_bytes);
+                let (limit, compression) = (self.limits.max_request_bytes, &self.limits.compression);
+                let read = framing::read_unary(&head.headers, body, limit, compression);
                 let request = deadline.bound(read).await??;
                 let metadata = RequestMetadata::new(head.headers, self.limits.max_metadata_entries)?;
                 let _permit = self
@@ -168,6 +200,7 @@ impl Dispatcher {
                     return Ok(Answer::Ok {
                         message,
                         metadata: finished.attempt.answer,
+                        compress_min_bytes: generation.compress_min_bytes,
                     });
                 }
                 Err(NotCommitted::Failed(failure)) => return Err(failure),

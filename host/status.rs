@@ -60,8 +60,8 @@ pub enum Failure {
     },
     /// The request message is over `max_request_bytes`.
     RequestTooLarge {
-        /// The length the client announced.
-        size: usize,
+        /// The length the client announced; none if the message is compressed.
+        size: Option<usize>,
         /// The limit.
         limit: usize,
     },
@@ -79,6 +79,8 @@ pub enum Failure {
     UnsupportedEncoding {
         /// As sent, bounded.
         encoding: String,
+        /// What the host has, joined by commas.
+        supported: String,
     },
     /// The deadline passed.
     DeadlineExceeded,
@@ -201,7 +203,11 @@ impl Failure {
                 "REQUEST_TOO_LARGE",
                 Code::ResourceExhausted,
                 Client,
-                format!("Request message of {size} bytes is over the limit of {limit}").into(),
+                match size {
+                    Some(size) => format!("Request message of {size} bytes is over the limit of {limit}"),
+                    None => format!("Request message is over the limit of {limit} bytes when decompressed"),
+                }
+                .into(),
             ),
             Self::NotUnary { empty } => row(
                 "NOT_UNARY",
@@ -219,11 +225,11 @@ impl Failure {
                 Client,
                 format!("Malformed gRPC framing: {what}").into(),
             ),
-            Self::UnsupportedEncoding { encoding } => row(
+            Self::UnsupportedEncoding { encoding, supported } => row(
                 "UNSUPPORTED_ENCODING",
                 Code::Unimplemented,
                 Client,
-                format!("Compression {encoding} is not supported; supported: identity").into(),
+                format!("Compression {encoding} is not supported; supported: {supported}").into(),
             ),
             Self::DeadlineExceeded => row(
                 "DEADLINE_EXCEEDED",
@@ -298,6 +304,12 @@ impl Failure {
             | Self::Internal { cause } => Some(cause),
             _ => None,
         }
+    }
+
+    /// The status without its reason.
+    pub fn to_bare_status(&self) -> tonic::Status {
+        let row = self.row();
+        tonic::Status::new(row.code, row.message)
     }
 
     /// The status as the client gets it, with its reason as `google.rpc.ErrorInfo`.
@@ -404,11 +416,15 @@ mod tests {
             Failure::MalformedBinaryMetadata { key: "k-bin".into() },
             Failure::TooMuchMetadata { limit: 1 },
             Failure::UnknownMethod { path: "/a/b".into() },
-            Failure::RequestTooLarge { size: 2, limit: 1 },
+            Failure::RequestTooLarge {
+                size: Some(2),
+                limit: 1,
+            },
             Failure::NotUnary { empty: true },
             Failure::MalformedFraming { what: "x" },
             Failure::UnsupportedEncoding {
                 encoding: "br".into(),
+                supported: "identity".into(),
             },
             Failure::DeadlineExceeded,
             Failure::Cancelled,

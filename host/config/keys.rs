@@ -13,10 +13,12 @@ use toml::de::DeTable;
 
 use super::reader::{Reader, join};
 use super::setting::{
-    Choices, Description, FreeTable, GIB, Grants, KIB, MIB, Setting, TIB, address, bytes, choice, count,
-    count_u32, log_filter, long_bytes, long_count, millis, optional, path_to, seconds, toggle,
+    Choices, Description, FreeTable, GIB, Grants, KIB, MIB, Origins, Setting, TIB, address, bytes, choice,
+    choices, count, count_u32, log_filter, long_bytes, long_count, millis, optional, path_to, seconds,
+    toggle,
 };
 use super::value::ConfigValue;
+use crate::server::Encoding;
 
 /// A section as the reference and the schema see it.
 pub(super) struct Section {
@@ -121,10 +123,34 @@ top_level!(Server Store Events RateLimits Log Cache Engine);
 section! {
     /// How the host listens, and the bounds on what clients may ask of it.
     Server at "server" {
-        /// The address that gRPC is served on, without TLS. `[::]` takes IPv6 and IPv4 on every interface;
-        /// on a machine without IPv6 it means `0.0.0.0`. The flag `--listen` wins over this key.
+        /// The address that gRPC and gRPC-Web are served on. `[::]` takes IPv6 and IPv4 on every interface; on
+        /// a machine without IPv6 it means `0.0.0.0`. The flag `--listen` wins over this key.
         "listen" => listen: SocketAddr =
             address(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 50051, 0, 0)));
+        /// The host's certificate in PEM, followed by those that issued it, without the root. With it and
+        /// `tls_key` the host speaks TLS 1.2 and 1.3, and nothing else. Read at start.
+        "tls_certificate" => tls_certificate: Option<PathBuf> =
+            optional("the host speaks without TLS", path_to("file", "-"));
+        /// The private key of `tls_certificate` in PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted.
+        "tls_key" => tls_key: Option<PathBuf> =
+            optional("the host speaks without TLS", path_to("file", "-"));
+        /// Certificates in PEM of those who issue certificates to clients. With it, a client that shows none
+        /// from them is refused in the handshake.
+        "tls_client_ca" => tls_client_ca: Option<PathBuf> =
+            optional("clients are asked for no certificate", path_to("file", "-"));
+        /// How long a TLS handshake may take before the connection is closed.
+        "tls_handshake_timeout_ms" => tls_handshake_timeout: Duration = millis(10_000, 1, 600_000);
+        /// Web pages that browsers let call the host by gRPC-Web, by their origin.
+        "grpc_web_origins" => grpc_web_origins: Vec<String> = Origins;
+        /// Compressions that requests may use and that answers are sent in, the preferred one first. An
+        /// answer has the one of its request where the client accepts that, else the first that it accepts.
+        /// A request in another one is answered UNIMPLEMENTED.
+        "compression" => compression: Vec<Encoding> = choices(&Encoding::ALL);
+        /// The smallest answer that is compressed. A plugin's `compress_min_bytes` wins over this key.
+        "compress_min_bytes" => compress_min_bytes: usize = bytes(KIB, 0, GIB);
+        /// Whether a status that the host itself makes says its reason in a detail, a
+        /// `google.rpc.ErrorInfo` of the domain `mortise`. Details that plugins add are always sent.
+        "error_details" => error_details: bool = toggle(true);
         /// The folder for everything the host keeps: the store, events and compiled plugins. It is created
         /// if absent, readable by its owner alone, and used by one host at a time. The flag `--data` wins
         /// over this key. The default is relative to the working directory.
@@ -310,6 +336,9 @@ section! {
             optional("`server.max_concurrent_calls` alone decides", count(1, 1, 10_000));
         /// The largest component that is loaded at all, so that compiling it stays affordable.
         "max_component_bytes" => max_component_bytes: u64 = long_bytes(64 * MIB, KIB, GIB);
+        /// The smallest answer of this plugin that is compressed.
+        "compress_min_bytes" => compress_min_bytes: Option<usize> =
+            optional("`server.compress_min_bytes`", bytes(KIB, 0, GIB));
         /// What this plugin may use outside its sandbox. The plugin must ask for it as well. Its own
         /// store, events, log and rate limits, the clock and random numbers need no grant.
         "grants" => grants: Vec<String> = Grants;
@@ -351,6 +380,14 @@ impl Choices for LogFormat {
         ("auto", LogFormat::Auto),
         ("human", LogFormat::Human),
         ("json", LogFormat::Json),
+    ];
+}
+
+impl Choices for Encoding {
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        (Encoding::Zstd.name(), Encoding::Zstd),
+        (Encoding::Gzip.name(), Encoding::Gzip),
+        (Encoding::Deflate.name(), Encoding::Deflate),
     ];
 }
 

@@ -23,6 +23,7 @@ pub use keys::{Cache, Engine, Events, Isolation, Log, LogFormat, Plugin, RateLim
 pub use name::{InvalidPluginName, PluginName};
 pub use value::{ConfigValue, ValueKind};
 
+use crate::server::{Tls, TlsFile, TlsFiles};
 use keys::{SECTIONS, Section};
 use reader::{Reader, Source, join};
 
@@ -92,6 +93,7 @@ impl Config {
         };
         config.apply(overrides, &mut errors);
         config.check_agreement(&mut errors);
+        config.check_tls(&mut errors);
         config.check_plugins(complete, &mut errors);
         (config, errors)
     }
@@ -116,6 +118,15 @@ impl Config {
                 .unwrap_or_else(|| self.server.data.join("cache"))
         };
         self.cache.enabled.then(dir)
+    }
+
+    /// The files for TLS, if the host is to speak it.
+    pub fn tls_files(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: self.server.tls_certificate.clone()?,
+            key: self.server.tls_key.clone()?,
+            client_ca: self.server.tls_client_ca.clone(),
+        })
     }
 
     /// A mistake in `key` (`plugins.order.config.region`) that only its user could find, with the flag or the
@@ -209,6 +220,33 @@ impl Config {
             if plugin.max_concurrent_calls.is_some_and(|calls| calls > max) {
                 let problem = format!("is more than server.max_concurrent_calls, which is {max}");
                 errors.push(self.error(&format!("plugins.{name}.max_concurrent_calls"), problem));
+            }
+        }
+    }
+
+    /// That TLS is asked for in full, with files that can be used.
+    fn check_tls(&self, errors: &mut Vec<ConfigError>) {
+        let server = &self.server;
+        let set = [
+            ("server.tls_certificate", server.tls_certificate.is_some()),
+            ("server.tls_key", server.tls_key.is_some()),
+            ("server.tls_client_ca", server.tls_client_ca.is_some()),
+        ];
+        match self.tls_files().map(|files| Tls::load(&files)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                let key = match error.file {
+                    TlsFile::Certificate => "server.tls_certificate",
+                    TlsFile::Key => "server.tls_key",
+                    TlsFile::ClientCa => "server.tls_client_ca",
+                };
+                errors.push(self.error(key, error.to_string()));
+            }
+            None => {
+                if let Some((key, _)) = set.into_iter().find(|(_, set)| *set) {
+                    let problem = "TLS needs both server.tls_certificate and server.tls_key";
+                    errors.push(self.error(key, problem));
+                }
             }
         }
     }

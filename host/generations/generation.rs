@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use crate::capability::Namespace;
 use crate::observe::printable;
 use crate::plugin::artifact::Digest;
-use crate::plugin::background::Slices;
+use crate::plugin::background::{Habit, Slices};
 use crate::plugin::description::Description;
 use crate::plugin::instance::{Program, Trapped};
 use crate::plugin::pool::{Pool, Reusable};
@@ -31,7 +31,11 @@ pub struct Generation {
     pub description: Description,
     /// When it was loaded.
     pub loaded_at: SystemTime,
+    /// The smallest answer that is compressed, if that is the plugin's own.
+    pub compress_min_bytes: Option<usize>,
     pub(super) context: Arc<PluginContext>,
+    /// Of each method.
+    pub(super) habits: Vec<Habit>,
     pub(super) permits: Option<Arc<Semaphore>>,
     /// Present with `isolation = "reuse"`.
     pub(super) pool: Option<Pool>,
@@ -68,7 +72,8 @@ impl Generation {
         let work = self
             .clone()
             .run_in_sandbox(attempt, slices.clone(), method, request);
-        let finished = self.program()?.schedule(&slices, work).await;
+        let habit = self.habits.get(method).ok_or_else(unloaded)?;
+        let finished = self.program()?.schedule(&slices, habit, work).await;
         finished.unwrap_or_else(|| Err(unloaded()))
     }
 

@@ -14,6 +14,7 @@ use crate::capability::limits::Limits;
 use crate::config::Isolation;
 use crate::metadata::MetadataLimits;
 use crate::plugin::artifact::{Artifact, ArtifactError};
+use crate::plugin::background::Habit;
 use crate::plugin::cache::CompiledCache;
 use crate::plugin::description::{Description, DescriptionError};
 use crate::plugin::engine::Engine;
@@ -161,10 +162,12 @@ impl Loader {
             name: plugin.name.clone(),
             number: 0,
             digest,
+            habits: description.methods.iter().map(|_| Habit::default()).collect(),
             description,
             loaded_at: SystemTime::now(),
             context,
             permits: plugin.permits.clone(),
+            compress_min_bytes: plugin.config.compress_min_bytes,
             pool: (plugin.config.isolation == Isolation::Reuse).then(|| {
                 let policy = ReusePolicy {
                     max_calls: plugin.config.max_reuse_calls,

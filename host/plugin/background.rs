@@ -3,11 +3,11 @@
 //! A call begins on the thread that serves its connection, because most end within microseconds. A guest
 //! that computes on is interrupted by the engine's ticks, and after [`SLICES`] of them its sandbox moves, as
 //! it is, to a few threads of lower priority: those run whatever of the processors the serving threads
-//! leave, in turns of one tick.
+//! leave, in turns of one tick. Calls of a method that keeps doing so begin there.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::task::Poll;
 
 use parking_lot::Mutex;
@@ -38,6 +38,55 @@ impl Slices {
     }
 }
 
+/// What calls of one method have been like lately: a score that a call which used up its slices raises by
+/// [`RAISE`](Self::RAISE), and any other lowers by 1. So a method counts as heavy after two such calls, while
+/// at least one in three is, and no longer after a few that are not.
+#[derive(Debug, Default)]
+pub struct Habit(AtomicU8);
+
+impl Habit {
+    const RAISE: u8 = 2;
+    const HEAVY: u8 = 4;
+    const MOST: u8 = 8;
+
+    fn is_heavy(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= Self::HEAVY
+    }
+
+    fn learn(&self, used_up: bool) {
+        let score = self.0.load(Ordering::Relaxed);
+        let learnt = match used_up {
+            true => (score + Self::RAISE).min(Self::MOST),
+            false => score.saturating_sub(1),
+        };
+        // Most calls end early and find nothing to unlearn. One lesson lost between two threads is no harm.
+        if learnt != score {
+            self.0.store(learnt, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a call teaches when it ends, or is dropped, unless it has taught it before.
+struct Lesson<'a> {
+    habit: &'a Habit,
+    slices: &'a Slices,
+    learnt: bool,
+}
+
+impl Lesson<'_> {
+    fn learn(&mut self) {
+        if !std::mem::replace(&mut self.learnt, true) {
+            self.habit.learn(self.slices.used_up());
+        }
+    }
+}
+
+impl Drop for Lesson<'_> {
+    fn drop(&mut self) {
+        self.learn();
+    }
+}
+
 /// The threads of lower priority. They end with the last engine.
 pub struct Background {
     /// None only while it is being dropped.
@@ -57,7 +106,7 @@ impl Background {
     pub fn start(threads: usize) -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
-            .enable_time()
+            .enable_all()
             .thread_name("mortise-background")
             .on_thread_start(|| {
                 // On Linux a priority belongs to a thread, and anybody may lower that of their own.
@@ -71,16 +120,26 @@ impl Background {
         })
     }
 
-    /// Runs `work` on the calling thread until it ends or its slices are used up, and from then on here.
+    /// Runs `work` on the calling thread until it ends or its slices are used up, and from then on here; all
+    /// of it here if that is the method's habit.
     ///
     /// Dropping the future drops the work: at once, or if it is running at that moment, with its next tick.
     /// So no more calls than there are threads outlive their callers.
     pub async fn run<T: Send + 'static>(
         &self,
         slices: &Slices,
+        habit: &Habit,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         let mut work: Work<T> = Box::pin(work);
+        let mut lesson = Lesson {
+            habit,
+            slices,
+            learnt: false,
+        };
+        if habit.is_heavy() {
+            return self.finish(work).await;
+        }
         let ended = std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending if slices.used_up() => Poll::Ready(None),
@@ -88,7 +147,11 @@ impl Background {
         });
         match ended.await {
             Some(output) => Some(output),
-            None => self.finish(work).await,
+            None => {
+                // Now, because a call without an end teaches nothing at its end.
+                lesson.learn();
+                self.finish(work).await
+            }
         }
     }
 
@@ -178,8 +241,8 @@ mod tests {
     #[tokio::test]
     async fn short_work_stays_on_its_thread() {
         let here = std::thread::current().id();
-        let (background, slices) = (background(), Slices::default());
-        let ran = background.run(&slices, async {
+        let (background, slices, habit) = (background(), Slices::default(), Habit::default());
+        let ran = background.run(&slices, &habit, async {
             tokio::task::yield_now().await;
             std::thread::current().id()
         });
@@ -190,8 +253,8 @@ mod tests {
     async fn long_work_moves_to_a_thread_of_lower_priority() {
         let slices = Slices::default();
         let counted = slices.clone();
-        let background = background();
-        let ran = background.run(&slices, async move {
+        let (background, habit) = (background(), Habit::default());
+        let ran = background.run(&slices, &habit, async move {
             for _ in 0..SLICES {
                 counted.used_one();
                 tokio::task::yield_now().await;
@@ -202,6 +265,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn methods_that_are_heavy_begin_in_the_background_until_they_are_light() {
+        let here = std::thread::current().id();
+        let (background, habit) = (background(), Habit::default());
+        let call = async |heavy: bool| {
+            let slices = Slices::default();
+            let counted = slices.clone();
+            let ran = background.run(&slices, &habit, async move {
+                let began = std::thread::current().id();
+                for _ in 0..if heavy { SLICES } else { 0 } {
+                    counted.used_one();
+                    tokio::task::yield_now().await;
+                }
+                began
+            });
+            ran.await.expect("an end") == here
+        };
+        assert!(call(false).await);
+        assert!(call(true).await && call(true).await);
+        assert!(!call(true).await && !call(true).await);
+        let mut light = 0;
+        while !call(false).await {
+            light += 1;
+            assert!(light < 10);
+        }
+        assert!(light > 1);
+    }
+
+    #[tokio::test]
     async fn work_ends_with_its_caller_also_while_others_hold_the_thread() {
         let background = Arc::new(background());
         let alive = Arc::new(());
@@ -209,8 +300,10 @@ mod tests {
             .map(|_| {
                 let (background, alive) = (background.clone(), alive.clone());
                 tokio::spawn(async move {
-                    let slices = Slices::default();
-                    background.run(&slices, looping(slices.clone(), alive)).await
+                    let (slices, habit) = (Slices::default(), Habit::default());
+                    background
+                        .run(&slices, &habit, looping(slices.clone(), alive))
+                        .await
                 })
             })
             .collect();

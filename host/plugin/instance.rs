@@ -9,7 +9,7 @@ use std::time::Duration;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Store, UpdateDeadline};
 
-use super::background::Slices;
+use super::background::{Habit, Slices};
 use super::bindings::v0_1::{Plugin, PluginPre, Status, handler};
 use super::engine::Engine;
 use super::state::{Attempt, CallState, PluginContext};
@@ -82,13 +82,14 @@ impl Program {
             .unwrap_or_else(|_| Err(wasmtime::Error::msg("describe took longer than 1 second")))
     }
 
-    /// Runs `work` on this thread while it is short, and else in the background.
+    /// Runs `work` on this thread while it is short, and else in the background. None if the engine is gone.
     pub async fn schedule<T: Send + 'static>(
         &self,
         slices: &Slices,
+        habit: &Habit,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        self.engine.background().run(slices, work).await
+        self.engine.background().run(slices, habit, work).await
     }
 }
 

@@ -12,6 +12,8 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
+use super::compression::{Compression, Encoded, decompress, longest_compressed};
+use super::grpc_web;
 use crate::status::Failure;
 
 /// A compression flag and a big-endian length (gRPC over HTTP/2, "Length-Prefixed-Message").
@@ -22,72 +24,100 @@ const COPY_UP_TO: usize = 16 * 1024;
 
 /// Reads the one message of a unary request and waits for the end of the stream.
 ///
-/// The buffer never grows past the announced length, which is checked against `limit` first.
-pub(crate) async fn read_unary<B>(headers: &HeaderMap, body: B, limit: usize) -> Result<Bytes, Failure>
-where
-    B: Body<Data = Bytes>,
-{
-    refuse_unknown_encoding(headers)?;
-    let mut body = std::pin::pin!(body);
-    let mut received = Received::default();
+/// Neither what arrives nor what it is decompressed to is ever held beyond `limit`. The announced length is
+/// checked before the message is read.
+pub(crate) async fn read_unary(
+    headers: &HeaderMap,
+    mut body: tonic::body::Body,
+    limit: usize,
+    compression: &Compression,
+) -> Result<Bytes, Failure> {
+    let encoding = compression.of_request(headers)?;
+    let mut received = Received::new(encoding.is_some(), limit);
     while let Some(frame) = body.frame().await {
-        // A body fails when the client resets the stream or the connection breaks.
-        let frame = frame.map_err(|_| Failure::Cancelled)?;
+        let frame = frame.map_err(|error| {
+            if grpc_web::is_not_base64(&error) {
+                return Failure::MalformedFraming {
+                    what: "the body of a grpc-web-text call is not base64",
+                };
+            }
+            // Else a body fails when the client resets the stream or the connection breaks.
+            Failure::Cancelled
+        })?;
         if let Ok(data) = frame.into_data() {
-            received.push(data, limit)?;
+            received.push(data)?;
         }
     }
-    received.finish()
+    let message = received.finish()?;
+    match encoding {
+        Some(encoding) if message.compressed => decompress(&message.bytes, encoding, limit).await,
+        _ => Ok(message.bytes),
+    }
 }
 
-fn refuse_unknown_encoding(headers: &HeaderMap) -> Result<(), Failure> {
-    match headers.get("grpc-encoding") {
-        Some(encoding) if encoding != "identity" => {
-            let encoding = String::from_utf8_lossy(encoding.as_bytes())
-                .chars()
-                .take(32)
-                .collect();
-            Err(Failure::UnsupportedEncoding { encoding })
-        }
-        _ => Ok(()),
-    }
+/// A message as it came.
+struct Message {
+    compressed: bool,
+    bytes: Bytes,
 }
 
 /// The request so far: its first data frame as it came, and a buffer of its own only if there are more.
-#[derive(Default)]
 struct Received {
     first: Bytes,
     rest: BytesMut,
-    length: Option<usize>,
+    prefix: Option<Prefix>,
+    /// Whether the message may be compressed.
+    encoded: bool,
+    /// Of the message when it is not compressed, in bytes.
+    limit: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Prefix {
+    compressed: bool,
+    length: usize,
 }
 
 impl Received {
-    fn push(&mut self, data: Bytes, limit: usize) -> Result<(), Failure> {
+    fn new(encoded: bool, limit: usize) -> Self {
+        Self {
+            first: Bytes::new(),
+            rest: BytesMut::new(),
+            prefix: None,
+            encoded,
+            limit,
+        }
+    }
+
+    fn push(&mut self, data: Bytes) -> Result<(), Failure> {
         if self.rest.is_empty() && self.first.is_empty() {
             self.first = data;
         } else {
             if self.rest.is_empty() {
-                let expected = self.length.map_or(PREFIX, |length| PREFIX + length);
+                let expected = self.prefix.map_or(PREFIX, |prefix| PREFIX + prefix.length);
                 self.rest.reserve(expected);
                 self.rest.put_slice(&self.first);
             }
             self.rest.put_slice(&data);
         }
-        if self.length.is_none() {
-            self.length = self.announced(limit)?;
+        if self.prefix.is_none() {
+            self.prefix = self.announced()?;
         }
-        match self.length {
-            Some(length) if self.bytes().len() > PREFIX + length => Err(Failure::NotUnary { empty: false }),
+        match self.prefix {
+            Some(prefix) if self.bytes().len() > PREFIX + prefix.length => {
+                Err(Failure::NotUnary { empty: false })
+            }
             _ => Ok(()),
         }
     }
 
-    fn announced(&self, limit: usize) -> Result<Option<usize>, Failure> {
+    fn announced(&self) -> Result<Option<Prefix>, Failure> {
         let Some(mut prefix) = self.bytes().get(..PREFIX) else {
             return Ok(None);
         };
-        match prefix.get_u8() {
-            0 => {}
+        let compressed = match prefix.get_u8() {
+            0 => false,
+            1 if self.encoded => true,
             1 => {
                 return Err(Failure::MalformedFraming {
                     what: "the message is marked as compressed, but there is no grpc-encoding",
@@ -98,12 +128,17 @@ impl Received {
                     what: "the compression flag is neither 0 nor 1",
                 });
             }
+        };
+        let length = prefix.get_u32() as usize;
+        let limit = self.limit;
+        if compressed && length > longest_compressed(limit) {
+            return Err(Failure::RequestTooLarge { size: None, limit });
         }
-        let size = prefix.get_u32() as usize;
-        if size > limit {
+        if !compressed && length > limit {
+            let size = Some(length);
             return Err(Failure::RequestTooLarge { size, limit });
         }
-        Ok(Some(size))
+        Ok(Some(Prefix { compressed, length }))
     }
 
     fn bytes(&self) -> &[u8] {
@@ -114,18 +149,21 @@ impl Received {
         }
     }
 
-    fn finish(self) -> Result<Bytes, Failure> {
+    fn finish(self) -> Result<Message, Failure> {
         let received = self.bytes().len();
-        match self.length {
+        match self.prefix {
             None if received == 0 => Err(Failure::NotUnary { empty: true }),
-            Some(length) if received == PREFIX + length => {
-                let mut message = if self.rest.is_empty() {
+            Some(prefix) if received == PREFIX + prefix.length => {
+                let mut bytes = if self.rest.is_empty() {
                     self.first
                 } else {
                     self.rest.freeze()
                 };
-                message.advance(PREFIX);
-                Ok(message)
+                bytes.advance(PREFIX);
+                Ok(Message {
+                    compressed: prefix.compressed,
+                    bytes,
+                })
             }
             _ => Err(Failure::MalformedFraming {
                 what: "the stream ended inside a message",
@@ -138,14 +176,19 @@ impl Received {
 pub(crate) type Response = http::Response<tonic::body::Body>;
 
 /// An OK answer: headers with `initial`, the message, trailers with `trailing`.
-pub(crate) fn ok(message: Vec<u8>, initial: HeaderMap, mut trailing: HeaderMap) -> Response {
+pub(crate) fn ok(message: Encoded, mut initial: HeaderMap, mut trailing: HeaderMap) -> Response {
+    if let Some(encoding) = message.encoding {
+        initial.insert("grpc-encoding", HeaderValue::from_static(encoding.name()));
+    }
+    let compressed = u8::from(message.encoding.is_some());
+    let message = message.bytes;
     trailing.insert("grpc-status", HeaderValue::from_static("0"));
     let mut data = [Bytes::new(), Bytes::new()];
     // Messages are within `max_response_bytes`, which is at most 4 GiB - 1.
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let small = message.len() <= COPY_UP_TO;
     let mut head = BytesMut::with_capacity(PREFIX + if small { message.len() } else { 0 });
-    head.put_u8(0);
+    head.put_u8(compressed);
     head.put_u32(length);
     if small {
         head.put_slice(&message);
@@ -228,21 +271,31 @@ impl Body for UnaryBody {
 
 #[cfg(test)]
 mod tests {
+    use super::super::compression::Encoding;
     use super::*;
     use http_body_util::StreamBody;
 
-    /// Sends `bytes` in frames of `frame` bytes.
-    async fn read(bytes: &[u8], frame: usize, limit: usize) -> Result<Bytes, Failure> {
+    fn every_compression() -> Compression {
+        Compression::new(Encoding::ALL.to_vec(), 1)
+    }
+
+    async fn read_with(
+        headers: &HeaderMap,
+        bytes: &[u8],
+        frame: usize,
+        limit: usize,
+    ) -> Result<Bytes, Failure> {
         let frames: Vec<Result<_, std::convert::Infallible>> = bytes
             .chunks(frame.max(1))
             .map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk))))
             .collect();
-        read_unary(
-            &HeaderMap::new(),
-            StreamBody::new(futures_util::stream::iter(frames)),
-            limit,
-        )
-        .await
+        let body = StreamBody::new(futures_util::stream::iter(frames));
+        read_unary(headers, tonic::body::Body::new(body), limit, &every_compression()).await
+    }
+
+    /// Sends `bytes` in frames of `frame` bytes.
+    async fn read(bytes: &[u8], frame: usize, limit: usize) -> Result<Bytes, Failure> {
+        read_with(&HeaderMap::new(), bytes, frame, limit).await
     }
 
     fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
@@ -296,7 +349,7 @@ mod tests {
         assert_eq!(
             read(&bytes, 64, 10).await,
             Err(Failure::RequestTooLarge {
-                size: u32::MAX as usize,
+                size: Some(u32::MAX as usize),
                 limit: 10
             })
         );
@@ -305,15 +358,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unknown_compression_is_refused_by_name() {
-        let mut headers = HeaderMap::new();
-        headers.insert("grpc-encoding", HeaderValue::from_static("br"));
-        let body = http_body_util::Empty::<Bytes>::new();
-        assert_eq!(
-            read_unary(&headers, body, 10).await,
-            Err(Failure::UnsupportedEncoding {
-                encoding: "br".into()
-            })
-        );
+    async fn compressed_messages_are_bounded_too() {
+        let compression = every_compression();
+        for encoding in Encoding::ALL {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-encoding", HeaderValue::from_static(encoding.name()));
+            let message = vec![7; 10_000];
+            let sent = compression.compress(message.clone(), Some(encoding), None).await;
+            let bytes = framed(1, &sent.bytes);
+            for frame in [1, 7, bytes.len()] {
+                let received = read_with(&headers, &bytes, frame, message.len()).await;
+                assert_eq!(received.expect("whole"), message, "{encoding:?}");
+            }
+            let limit = message.len() - 1;
+            let bomb = read_with(&headers, &bytes, 1 << 20, limit).await;
+            assert_eq!(bomb, Err(Failure::RequestTooLarge { size: None, limit }));
+            // An announced length that no message within the limit can have is not read at all.
+            let endless = [1, 0xff, 0xff, 0xff, 0xff];
+            let endless = read_with(&headers, &endless, 5, limit).await;
+            assert_eq!(endless, Err(Failure::RequestTooLarge { size: None, limit }));
+            // A client with an encoding may send a message as it is.
+            let plain = read_with(&headers, &framed(0, b"plain"), 64, 64).await;
+            assert_eq!(plain.expect("whole"), &b"plain"[..]);
+        }
     }
 }

@@ -2,16 +2,11 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures_util::Stream;
 use socket2::{Domain, SockRef, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tonic::transport::server::Connected;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const BACKLOG: i32 = 1024;
 
@@ -66,32 +61,16 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Connections as they come. Never fails: one refused connection is not the end of all. Ends when
-    /// `draining` turns true and the backlog is empty: closing the socket would reset what waits in it, and
-    /// with it the calls of clients that are connected as far as they can tell.
-    pub fn connections(
-        self,
-        draining: watch::Receiver<bool>,
-    ) -> impl Stream<Item = Result<Connection, io::Error>> {
-        futures_util::stream::unfold((self, draining), |(listener, mut draining)| async move {
-            let connection = tokio::select! {
-                biased;
-                // A closed channel means the host is gone, which is draining too.
-                _ = draining.wait_for(|draining| *draining) => listener.take_waiting()?,
-                connection = listener.accept() => connection,
-            };
-            Some((Ok(connection), (listener, draining)))
-        })
-    }
-
-    async fn accept(&self) -> Connection {
+    /// The next connection. Never fails: one refused connection is not the end of all. May be dropped at any
+    /// time.
+    pub(super) async fn accept(&self) -> Accepted {
         loop {
             // The semaphore is never closed.
             let Ok(permit) = self.connections.clone().acquire_owned().await else {
                 continue;
             };
             match self.socket.accept().await {
-                Ok((stream, peer)) => return Connection::new(stream, peer, permit),
+                Ok((stream, peer)) => return Accepted::new(stream, peer, permit),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -102,12 +81,12 @@ impl Listener {
 
     /// The next connection of the backlog, if one waits and may be had. It asks the kernel itself, because the
     /// runtime may not have heard yet.
-    fn take_waiting(&self) -> Option<Connection> {
+    pub(super) fn take_waiting(&self) -> Option<Accepted> {
         let permit = self.connections.clone().try_acquire_owned().ok()?;
         let (stream, peer) = SockRef::from(&self.socket).accept().ok()?;
         stream.set_nonblocking(true).ok()?;
         let stream = TcpStream::from_std(stream.into()).ok()?;
-        Some(Connection::new(stream, peer.as_socket()?, permit))
+        Some(Accepted::new(stream, peer.as_socket()?, permit))
     }
 }
 
@@ -139,18 +118,16 @@ fn display_peer(peer: SocketAddr) -> String {
     SocketAddr::new(peer.ip().to_canonical(), peer.port()).to_string()
 }
 
-/// The caller's address, as guests read it. In the extensions of each request.
-#[derive(Debug, Clone)]
-pub struct Peer(pub(crate) Arc<str>);
-
-/// A client connection.
-pub struct Connection {
-    stream: TcpStream,
-    peer: Peer,
-    _permit: OwnedSemaphorePermit,
+/// A new connection.
+pub(super) struct Accepted {
+    pub(super) stream: TcpStream,
+    /// The client's address, as guests read it.
+    pub(super) peer: Arc<str>,
+    /// One of `max_connections`.
+    pub(super) _permit: OwnedSemaphorePermit,
 }
 
-impl Connection {
+impl Accepted {
     fn new(stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
         // Small answers should not wait for the last one's acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
@@ -158,52 +135,8 @@ impl Connection {
         }
         Self {
             stream,
-            peer: Peer(display_peer(peer).into()),
+            peer: display_peer(peer).into(),
             _permit: permit,
         }
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -4,12 +4,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{Method, Request, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::in_both_modes;
 use crate::support::pb::faults::*;
 use crate::support::raw::framed;
-use crate::support::{Isolation, Plugin, Setup};
+use crate::support::{Isolation, Plugin, Setup, http1, within_patience};
 
 in_both_modes!(
     unary_means_one_message,
@@ -17,6 +19,9 @@ in_both_modes!(
     what_is_not_grpc_gets_an_http_answer,
     unknown_methods_are_unimplemented,
     answers_have_the_frames_they_should,
+    grpc_needs_http_2,
+    headers_over_the_limit_get_an_http_answer,
+    reasons_can_be_left_out,
 );
 
 const ECHO: &str = "/faults.v1.Faults/Echo";
@@ -60,6 +65,17 @@ async fn broken_framing_is_refused(isolation: Isolation) {
             "{cut}"
         );
     }
+    // Flag 1 needs an encoding: none is named, or identity.
+    let mut flagged = BytesMut::from(&message[..]);
+    flagged[0] = 1;
+    for headers in [&[][..], &[("grpc-encoding", "identity")]] {
+        let answer = raw.call(ECHO, headers, flagged.clone()).await;
+        assert_eq!(
+            (answer.code(), answer.reason().as_str()),
+            (Code::Internal, "MALFORMED_FRAMING"),
+            "{headers:?}"
+        );
+    }
     for flag in [2, 255] {
         let mut flagged = BytesMut::from(&message[..]);
         flagged[0] = flag;
@@ -84,7 +100,10 @@ async fn what_is_not_grpc_gets_an_http_answer(isolation: Isolation) {
     let message = framed(&EchoRequest::default());
     for content_type in [
         "application/json",
-        "application/grpc-web",
+        "application/grpc-web+json",
+        "application/grpc-webx",
+        "application/grpc+json",
+        "application/grpc+protox",
         "application/grpcx",
         "text/plain",
         "",
@@ -102,19 +121,25 @@ async fn what_is_not_grpc_gets_an_http_answer(isolation: Isolation) {
         "application/grpc",
         "application/grpc+proto",
         "application/grpc; charset=utf-8",
+        "application/grpc+proto ;x=y",
     ] {
         let answer = raw
             .call(ECHO, &[("content-type", content_type)], message.clone())
             .await;
         answer.message::<EchoResponse>();
     }
-    let get = Request::builder()
-        .method(Method::GET)
-        .uri(format!("http://{}{ECHO}", host.address))
-        .header("content-type", "application/grpc")
-        .body(UnsyncBoxBody::new(Empty::new().map_err(|never| match never {})));
-    let answer = raw.send(get.expect("a valid request")).await;
-    assert_eq!(answer.http, StatusCode::METHOD_NOT_ALLOWED);
+    for method in [Method::GET, Method::PUT, Method::DELETE, Method::OPTIONS] {
+        for content_type in ["application/grpc", "application/grpc-web"] {
+            let request = Request::builder()
+                .method(&method)
+                .uri(format!("http://{}{ECHO}", host.address))
+                .header("content-type", content_type)
+                .body(UnsyncBoxBody::new(Empty::new().map_err(|never| match never {})));
+            let answer = raw.send(request.expect("a valid request")).await;
+            assert_eq!(answer.http, StatusCode::METHOD_NOT_ALLOWED, "{method}");
+            assert_eq!(answer.headers["allow"], "POST");
+        }
+    }
     host.stop().await;
 }
 
@@ -218,5 +243,88 @@ async fn answers_have_the_frames_they_should(isolation: Isolation) {
     }));
     let answer = raw.call(ECHO, &[], body.freeze()).await;
     assert_eq!(answer.message::<EchoResponse>().payload, vec![7; 1 << 20]);
+    host.stop().await;
+}
+
+async fn grpc_needs_http_2(isolation: Isolation) {
+    let host = Setup::of(Plugin::faults(isolation)).start().await;
+    let send = async |method, content_type| {
+        let headers = [("content-type", content_type)];
+        http1::send(
+            host.address,
+            method,
+            ECHO,
+            &headers,
+            framed(&EchoRequest::default()),
+        )
+        .await
+        .http
+    };
+    for content_type in ["application/grpc", "application/grpc+proto"] {
+        assert_eq!(
+            send(Method::POST, content_type).await,
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED
+        );
+    }
+    assert_eq!(
+        send(Method::POST, "text/plain").await,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    );
+    assert_eq!(
+        send(Method::GET, "application/grpc").await,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+    // What is no HTTP at all is told so, and the connection ends.
+    let mut stream = TcpStream::connect(host.address).await.expect("the host listens");
+    stream.write_all(b"hello\r\n\r\n").await.expect("it is open");
+    let mut answer = String::new();
+    within_patience("the end of the connection", stream.read_to_string(&mut answer))
+        .await
+        .expect("text");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    host.stop().await;
+}
+
+/// HTTP answers before gRPC has read anything: 431 (RFC 9113, section 10.5.1), which gRPC clients read as UNKNOWN.
+async fn headers_over_the_limit_get_an_http_answer(isolation: Isolation) {
+    let limit = "[server]\nmax_metadata_bytes = 8192";
+    let host = Setup::of(Plugin::faults(isolation)).with(limit).start().await;
+    let (raw, message) = (host.raw().await, framed(&EchoRequest::default()));
+    let long = "x".repeat(9000);
+    let answer = raw.call(ECHO, &[("long", &long)], message.clone()).await;
+    assert_eq!(answer.http, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    let mut request = tonic::Request::new(EchoRequest::default());
+    let value = long.parse().expect("ASCII");
+    request.metadata_mut().insert("long", value);
+    let status = host.faults().echo(request).await.expect_err("refused");
+    assert_eq!(status.code(), Code::Unknown, "{status:?}");
+    // The connection goes on.
+    raw.call(ECHO, &[], message.clone())
+        .await
+        .message::<EchoResponse>();
+    let web = [("content-type", "application/grpc-web"), ("long", &long)];
+    let answer = http1::send(host.address, Method::POST, ECHO, &web, message).await;
+    assert_eq!(answer.http, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    host.stop().await;
+}
+
+async fn reasons_can_be_left_out(isolation: Isolation) {
+    let bare = "[server]\nerror_details = false";
+    let host = Setup::of(Plugin::faults(isolation)).with(bare).start().await;
+    let answer = host.raw().await.call(ECHO, &[], Bytes::new()).await;
+    assert_eq!(answer.code(), Code::Unimplemented);
+    assert!(!answer.headers.contains_key("grpc-status-details-bin"));
+    assert!(!answer.status().message().is_empty());
+    // A plugin's own details are its business.
+    let status = host
+        .faults()
+        .fail(FailRequest {
+            code: 5,
+            reasons: vec!["GONE".into()],
+            ..FailRequest::default()
+        })
+        .await
+        .expect_err("as told");
+    assert!(!status.details().is_empty());
     host.stop().await;
 }

@@ -77,6 +77,15 @@ impl Setup {
     /// Starts it and waits until it serves.
     pub(crate) async fn start(self) -> Host {
         let services: Vec<_> = self.plugins.iter().map(|plugin| plugin.service.clone()).collect();
+        let host = self.start_without_asking().await;
+        for service in services {
+            host.wait_until(&service, ServingStatus::Serving).await;
+        }
+        host
+    }
+
+    /// Starts it and waits until it listens, for hosts that not every client can ask.
+    pub(crate) async fn start_without_asking(self) -> Host {
         let Process {
             child,
             log,
@@ -88,7 +97,7 @@ impl Setup {
             .await;
         let address = listening.field("address").as_str().expect("it is text");
         let address: SocketAddr = address.parse().expect("it is an address");
-        let host = Host {
+        Host {
             child,
             log,
             data,
@@ -97,11 +106,7 @@ impl Setup {
                 .expect("it is a URI")
                 .connect_lazy(),
             _folder: folder,
-        };
-        for service in services {
-            host.wait_until(&service, ServingStatus::Serving).await;
         }
-        host
     }
 
     /// Starts it, expecting that it ends by itself.

@@ -2,6 +2,7 @@
 
 pub(crate) mod crafted;
 pub(crate) mod host;
+pub(crate) mod http1;
 pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod neighbour;

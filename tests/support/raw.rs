@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -28,8 +29,8 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub(crate) struct RawClient {
     connection: SendRequest<Body>,
     address: SocketAddr,
-    /// The same socket.
-    socket: Arc<std::net::TcpStream>,
+    /// The socket beneath, if the connection is plain TCP.
+    socket: Option<Arc<std::net::TcpStream>>,
 }
 
 /// An answer in its parts.
@@ -48,6 +49,17 @@ impl RawClient {
         let socket = stream.into_std().expect("it is a socket");
         let shared = socket.try_clone().expect("there are descriptors left");
         let stream = TcpStream::from_std(socket).expect("it is a socket");
+        Self {
+            socket: Some(Arc::new(shared)),
+            ..Self::over(stream, address).await
+        }
+    }
+
+    /// On a connection that there is already.
+    pub(crate) async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        address: SocketAddr,
+    ) -> Self {
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .expect("HTTP/2");
@@ -55,7 +67,7 @@ impl RawClient {
         Self {
             connection: sender,
             address,
-            socket: Arc::new(shared),
+            socket: None,
         }
     }
 
@@ -107,7 +119,8 @@ impl RawClient {
 
     /// Closes the connection under all that use it.
     pub(crate) fn close(&self) {
-        self.socket.shutdown(Shutdown::Both).expect("it is open");
+        let socket = self.socket.as_ref().expect("it is plain TCP");
+        socket.shutdown(Shutdown::Both).expect("it is open");
     }
 
     fn request(&self, path: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
@@ -217,9 +230,14 @@ pub(crate) fn reason(status: &tonic::Status) -> String {
 
 /// A message behind its length.
 pub(crate) fn framed(message: &impl Message) -> Bytes {
+    framed_bytes(0, &message.encode_to_vec())
+}
+
+/// Any bytes behind a flag and their length.
+pub(crate) fn framed_bytes(flag: u8, message: &[u8]) -> Bytes {
     let mut framed = BytesMut::new();
-    framed.put_u8(0);
-    framed.put_u32(u32::try_from(message.encoded_len()).expect("it is small"));
-    message.encode(&mut framed).expect("a buffer grows");
+    framed.put_u8(flag);
+    framed.put_u32(u32::try_from(message.len()).expect("it is small"));
+    framed.put_slice(message);
     framed.freeze()
 }

@@ -44,6 +44,36 @@ pub(in crate::config) trait Choices: Copy + PartialEq + 'static {
     const CHOICES: &'static [(&'static str, Self)];
 }
 
+fn names<T: Choices>() -> impl Iterator<Item = &'static str> {
+    T::CHOICES.iter().map(|(name, _)| *name)
+}
+
+fn quoted<T: Choices>() -> String {
+    let names: Vec<_> = names::<T>().map(|name| format!("\"{name}\"")).collect();
+    names.join(", ")
+}
+
+/// What `value` names, for a setting or a part of one.
+fn named<T: Choices>(value: &DeValue<'_>) -> Result<T, Refusal> {
+    let allowed = quoted::<T>();
+    let DeValue::String(text) = value else {
+        return Err(Refusal::wrong_type(&format!("one of {allowed}"), value));
+    };
+    let found = T::CHOICES.iter().find(|(name, _)| name == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let refusal = Refusal::new(format!("{text:?} is none of {allowed}"));
+        match closest(text, names::<T>()) {
+            Some(name) => refusal.hint(format!("did you mean \"{name}\"?")),
+            None => refusal,
+        }
+    })
+}
+
+fn name_of<T: Choices>(wanted: T) -> &'static str {
+    let found = T::CHOICES.iter().find(|(_, value)| *value == wanted);
+    found.map(|(name, _)| *name).unwrap_or_default()
+}
+
 /// One of the names of `T`.
 pub(in crate::config) struct Choice<T>(T);
 
@@ -59,42 +89,74 @@ impl<T: Choices> Setting for Choice<T> {
     }
 
     fn parse(&self, value: &Spanned<DeValue<'_>>, _folder: &Path) -> Result<T, Vec<Refusal>> {
-        let names = || T::CHOICES.iter().map(|(name, _)| *name);
-        let allowed = names()
-            .map(|name| format!("\"{name}\""))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let DeValue::String(text) = value.get_ref() else {
-            return Err(vec![Refusal::wrong_type(
-                &format!("one of {allowed}"),
-                value.get_ref(),
-            )]);
-        };
-        T::CHOICES
-            .iter()
-            .find(|(name, _)| name == text)
-            .map(|(_, value)| *value)
-            .ok_or_else(|| {
-                let refusal = Refusal::new(format!("{text:?} is none of {allowed}"));
-                vec![match closest(text, names()) {
-                    Some(name) => refusal.hint(format!("did you mean \"{name}\"?")),
-                    None => refusal,
-                }]
-            })
+        named(value.get_ref()).map_err(|refusal| vec![refusal])
     }
 
     fn describe(&self) -> Description {
-        let names: Vec<_> = T::CHOICES.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let default = T::CHOICES
-            .iter()
-            .find(|(_, value)| *value == self.0)
-            .map(|(name, _)| *name);
+        let default = name_of(self.0);
         Description {
             kind: "string".into(),
-            default: default.map(|name| format!("\"{name}\"")).unwrap_or_default(),
-            allowed: names.join(", "),
+            default: format!("\"{default}\""),
+            allowed: quoted::<T>(),
+            schema: json!({ "enum": names::<T>().collect::<Vec<_>>(), "default": default }),
+        }
+    }
+}
+
+/// Some of the names of `T`, in an order that matters.
+pub(in crate::config) struct ChoiceList<T: 'static>(&'static [T]);
+
+pub(in crate::config) const fn choices<T: Choices>(default: &'static [T]) -> ChoiceList<T> {
+    ChoiceList(default)
+}
+
+impl<T: Choices> Setting for ChoiceList<T> {
+    type Value = Vec<T>;
+
+    fn default(&self) -> Vec<T> {
+        self.0.to_vec()
+    }
+
+    fn parse(&self, value: &Spanned<DeValue<'_>>, _folder: &Path) -> Result<Vec<T>, Vec<Refusal>> {
+        let DeValue::Array(items) = value.get_ref() else {
+            let expected = format!("an array of {}", quoted::<T>());
+            return Err(vec![Refusal::wrong_type(&expected, value.get_ref())]);
+        };
+        let mut chosen = Vec::new();
+        let mut refusals = Vec::new();
+        for item in items {
+            let named = named(item.get_ref()).and_then(|value| {
+                if chosen.contains(&value) {
+                    return Err(Refusal::new(format!("\"{}\" is there twice", name_of(value))));
+                }
+                Ok(value)
+            });
+            match named {
+                Ok(value) => chosen.push(value),
+                Err(refusal) => refusals.push(Refusal {
+                    span: Some(item.span()),
+                    ..refusal
+                }),
+            }
+        }
+        if refusals.is_empty() {
+            Ok(chosen)
+        } else {
+            Err(refusals)
+        }
+    }
+
+    fn describe(&self) -> Description {
+        let default: Vec<_> = self.0.iter().map(|value| name_of(*value)).collect();
+        Description {
+            kind: "array of strings".into(),
+            default: format!("{default:?}"),
+            allowed: quoted::<T>(),
             schema: json!({
-                "enum": T::CHOICES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "default": default,
+                "type": "array",
+                "items": { "enum": names::<T>().collect::<Vec<_>>() },
+                "uniqueItems": true,
+                "default": default,
             }),
         }
     }

@@ -10,12 +10,12 @@ mod number;
 mod plugin;
 mod text;
 
-pub(super) use choice::{Choices, choice, toggle};
+pub(super) use choice::{Choices, choice, choices, toggle};
 pub(super) use number::{
     GIB, KIB, MIB, TIB, bytes, count, count_u32, long_bytes, long_count, millis, seconds,
 };
 pub(super) use plugin::{FreeTable, Grants};
-pub(super) use text::{address, log_filter, path_to};
+pub(super) use text::{Origins, address, log_filter, path_to};
 
 /// Why a value was refused.
 pub(super) struct Refusal {

@@ -95,6 +95,72 @@ impl Setting for PathTo {
     }
 }
 
+/// Web origins (RFC 6454), as browsers write them, or `*` for all of them; none by default.
+pub(in crate::config) struct Origins;
+
+impl Setting for Origins {
+    type Value = Vec<String>;
+
+    fn default(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn parse(&self, value: &Spanned<DeValue<'_>>, _folder: &Path) -> Result<Vec<String>, Vec<Refusal>> {
+        let DeValue::Array(items) = value.get_ref() else {
+            return Err(vec![Refusal::wrong_type("an array of origins", value.get_ref())]);
+        };
+        let mut origins = Vec::new();
+        let mut refusals = Vec::new();
+        for item in items {
+            let refusal = match item.get_ref() {
+                DeValue::String(text) if is_origin(text) => {
+                    origins.push(text.to_string());
+                    continue;
+                }
+                DeValue::String(text) => Refusal::new(format!("{text:?} is not an origin"))
+                    .hint("write SCHEME://HOST or SCHEME://HOST:PORT in lower case, or \"*\" for every page"),
+                other => Refusal::wrong_type("an origin", other),
+            };
+            refusals.push(Refusal {
+                span: Some(item.span()),
+                ..refusal
+            });
+        }
+        if refusals.is_empty() {
+            Ok(origins)
+        } else {
+            Err(refusals)
+        }
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            kind: "array of strings".into(),
+            default: "[]".into(),
+            allowed: "origins such as \"https://shop.example\", or \"*\"".into(),
+            schema: json!({ "type": "array", "items": { "type": "string" }, "default": [] }),
+        }
+    }
+}
+
+/// Browsers compare byte by byte, so anything they would write otherwise never matches.
+fn is_origin(text: &str) -> bool {
+    if text == "*" {
+        return true;
+    }
+    let Ok(uri) = text.parse::<http::Uri>() else {
+        return false;
+    };
+    match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            text == format!("{scheme}://{authority}")
+                && !authority.as_str().contains('@')
+                && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+        }
+        _ => false,
+    }
+}
+
 /// Directives in the syntax of `tracing_subscriber::EnvFilter`.
 pub(in crate::config) struct LogFilter(&'static str);
 
