@@ -180,7 +180,7 @@ impl Dispatcher {
             };
             let finished = call
                 .deadline
-                .bound(generation.run(attempt, route.method, &request))
+                .bound(generation.run(attempt, route.method, request.clone()))
                 .await??;
             if finished.attempt.upstream.diverged() {
                 return Err(Refusal::Diverged.into());

@@ -427,18 +427,11 @@ impl GuestStatus {
     }
 }
 
-/// Percent-encoded, as `grpc-message` is (gRPC over HTTP/2, "Status-Message").
+/// Percent-encoded, as tonic writes `grpc-message`: it also encodes spaces and some punctuation, which the
+/// protocol would not ask for (gRPC over HTTP/2, "Status-Message").
 fn encoded_bytes(message: &str) -> usize {
-    message
-        .bytes()
-        .map(|byte| {
-            if (0x20..=0x7e).contains(&byte) && byte != b'%' {
-                1
-            } else {
-                3
-            }
-        })
-        .sum()
+    let plain = |byte: u8| matches!(byte, 0x21..=0x7e) && !b"\"#%<>`?{}".contains(&byte);
+    message.bytes().map(|byte| if plain(byte) { 1 } else { 3 }).sum()
 }
 
 impl From<Refusal> for Failure {
@@ -535,6 +528,15 @@ mod tests {
                 std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/errors/{reason}.md"));
             assert!(page.is_file(), "no page {}", page.display());
         }
+    }
+
+    #[test]
+    fn statuses_are_measured_as_they_are_sent() {
+        let all: String = (0..=0x17f).filter_map(char::from_u32).collect();
+        let mut headers = http::HeaderMap::new();
+        let status = tonic::Status::unknown(all.as_str());
+        status.add_header(&mut headers).expect("a header value");
+        assert_eq!(encoded_bytes(&all), headers["grpc-message"].len());
     }
 
     #[test]

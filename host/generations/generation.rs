@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::capability::Namespace;
 use crate::observe::printable;
 use crate::plugin::artifact::Digest;
+use crate::plugin::background::{Habit, Slices};
 use crate::plugin::description::Description;
-use crate::plugin::instance::{Instance, Program};
+use crate::plugin::instance::{Program, Trapped};
 use crate::plugin::pool::{Pool, Reusable};
 use crate::plugin::state::{Attempt, CallState, PluginContext};
 use crate::status::{Failure, GuestStatus};
@@ -32,6 +34,8 @@ pub struct Generation {
     /// The smallest answer that is compressed, if that is the plugin's own.
     pub compress_min_bytes: Option<usize>,
     pub(super) context: Arc<PluginContext>,
+    /// Of each method.
+    pub(super) habits: Vec<Habit>,
     pub(super) permits: Option<Arc<Semaphore>>,
     /// Present with `isolation = "reuse"`.
     pub(super) pool: Option<Pool>,
@@ -58,19 +62,43 @@ impl Generation {
     /// # Errors
     /// If there is no sandbox or the guest traps. The sandbox is gone then, as it is when the future is
     /// dropped.
-    pub async fn run(&self, attempt: Attempt, method: usize, request: &[u8]) -> Result<Finished, Failure> {
+    pub async fn run(
+        self: &Arc<Self>,
+        attempt: Attempt,
+        method: usize,
+        request: Bytes,
+    ) -> Result<Finished, Failure> {
+        let slices = Slices::default();
+        let work = self
+            .clone()
+            .run_in_sandbox(attempt, slices.clone(), method, request);
+        let habit = self.habits.get(method).ok_or_else(unloaded)?;
+        let finished = self.program()?.schedule(&slices, habit, work).await;
+        finished.unwrap_or_else(|| Err(unloaded()))
+    }
+
+    async fn run_in_sandbox(
+        self: Arc<Self>,
+        attempt: Attempt,
+        slices: Slices,
+        method: usize,
+        request: Bytes,
+    ) -> Result<Finished, Failure> {
         let mut sandbox = match self.pool.as_ref().and_then(Pool::take) {
             Some(mut sandbox) => {
-                sandbox.instance().begin(attempt);
+                sandbox.instance().begin(attempt, slices);
                 sandbox
             }
-            None => Reusable::fresh(self.instantiate(attempt).await?),
+            None => {
+                let state = CallState::new(self.context.clone(), Some(attempt), slices);
+                Reusable::fresh(self.program()?.instantiate(state).await.map_err(trapped)?)
+            }
         };
         let instance = sandbox.instance();
         // Descriptions are bounded to a few thousand methods.
-        let outcome = instance.handle(method as u32, request).await;
+        let outcome = instance.handle(method as u32, &request).await;
         let attempt = instance.finish();
-        let outcome = outcome.map_err(|trap| self.trapped(&trap, instance, attempt.as_ref()))?;
+        let outcome = outcome.map_err(trapped)?;
         let attempt = attempt.ok_or_else(|| Failure::Internal {
             cause: "the attempt was lost".into(),
         })?;
@@ -83,28 +111,25 @@ impl Generation {
         })
     }
 
-    async fn instantiate(&self, attempt: Attempt) -> Result<Instance, Failure> {
-        let state = CallState::new(self.context.clone(), Some(attempt));
-        let program = self.program.as_ref().ok_or_else(|| Failure::Internal {
-            cause: "unloaded".into(),
-        })?;
-        program
-            .instantiate(state)
-            .await
-            .map_err(|error| Failure::PluginFailed { cause: cause(&error) })
+    fn program(&self) -> Result<&Program, Failure> {
+        self.program.as_ref().ok_or_else(unloaded)
     }
+}
 
-    fn trapped(&self, trap: &wasmtime::Error, instance: &Instance, attempt: Option<&Attempt>) -> Failure {
-        if attempt.is_some_and(|attempt| attempt.call.deadline.expired()) {
-            return Failure::DeadlineExceeded;
-        }
-        match instance.memory_refused() {
-            Some(limit) => Failure::PluginOutOfMemory {
-                limit,
-                cause: cause(trap),
-            },
-            None => Failure::PluginFailed { cause: cause(trap) },
-        }
+fn unloaded() -> Failure {
+    Failure::Internal {
+        cause: "unloaded".into(),
+    }
+}
+
+fn trapped(trapped: Trapped) -> Failure {
+    if trapped.expired {
+        return Failure::DeadlineExceeded;
+    }
+    let cause = cause(&trapped.error);
+    match trapped.memory_refused {
+        Some(limit) => Failure::PluginOutOfMemory { limit, cause },
+        None => Failure::PluginFailed { cause },
     }
 }
 

@@ -15,13 +15,14 @@ use crate::capability::upstream::{Granted, Upstreams};
 use crate::config::Isolation;
 use crate::metadata::MetadataLimits;
 use crate::plugin::artifact::{Artifact, ArtifactError};
+use crate::plugin::background::Habit;
 use crate::plugin::cache::CompiledCache;
 use crate::plugin::description::{Description, DescriptionError};
 use crate::plugin::engine::Engine;
 use crate::plugin::instance::Program;
 use crate::plugin::limits::SandboxLimits;
 use crate::plugin::pool::{Pool, ReusePolicy};
-use crate::plugin::state::{CallState, PluginContext};
+use crate::plugin::state::PluginContext;
 use crate::plugin::stdio::LogLimits;
 
 /// Why a plugin file was not loaded.
@@ -163,6 +164,7 @@ impl Loader {
             name: plugin.name.clone(),
             number: 0,
             digest,
+            habits: description.methods.iter().map(|_| Habit::default()).collect(),
             description,
             loaded_at: SystemTime::now(),
             context: Arc::new(context),
@@ -284,11 +286,8 @@ impl Loader {
             file: file.into(),
             reason: short(&error),
         };
-        let state = CallState::new(context.clone(), None);
-        let mut instance = program.instantiate(state).await.map_err(failed)?;
-        let described = instance.describe().await;
-        instance.finish();
-        Description::check(described.map_err(failed)?).map_err(|error| LoadError::Description {
+        let described = program.describe(context.clone()).await.map_err(failed)?;
+        Description::check(described).map_err(|error| LoadError::Description {
             file: file.into(),
             error,
         })

@@ -121,6 +121,14 @@ fn upstreams(config: &Config) -> anyhow::Result<Upstreams> {
     Ok(Upstreams::new(targets.collect::<anyhow::Result<Vec<_>>>()?))
 }
 
+/// As many as serve calls: an idle host has all its processors for a call that computes.
+fn worker_threads(config: &Config) -> usize {
+    config
+        .server
+        .worker_threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))
+}
+
 fn engine(config: &Config, sandboxes: usize) -> anyhow::Result<Engine> {
     let plugins = || config.plugins.values();
     let options = EngineOptions {
@@ -134,6 +142,7 @@ fn engine(config: &Config, sandboxes: usize) -> anyhow::Result<Engine> {
             .max()
             .unwrap_or_default(),
         max_stack_bytes: config.engine.max_stack_bytes,
+        background_threads: worker_threads(config),
     };
     // wasmtime's error type is not one of std's.
     Engine::new(&options).map_err(|error| anyhow::anyhow!("{error:#}"))

@@ -1,5 +1,5 @@
 //! The wasmtime engine: one per host, shared by all plugins, with a ticker that lets deadlines interrupt
-//! guests.
+//! guests and divides the processors among them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use super::background::Background;
 
 /// How often epoch deadlines are looked at: an expired or cancelled guest runs on for at most about this
 /// long. The look itself costs a running guest well under a microsecond.
@@ -29,12 +31,15 @@ pub struct EngineOptions {
     pub max_table_elements: usize,
     /// Native stack a guest may use, in bytes.
     pub max_stack_bytes: usize,
+    /// Threads for calls that use up their time slices.
+    pub background_threads: usize,
 }
 
 /// The engine and its ticker thread, which ends with the last clone.
 #[derive(Clone)]
 pub struct Engine {
     wasm: wasmtime::Engine,
+    background: Arc<Background>,
     _ticker: Arc<Ticker>,
 }
 
@@ -45,8 +50,14 @@ impl Engine {
         let ticker = Arc::new(Ticker::start(wasm.clone())?);
         Ok(Self {
             wasm,
+            background: Arc::new(Background::start(options.background_threads)?),
             _ticker: ticker,
         })
+    }
+
+    /// Runs calls that use up their time slices.
+    pub fn background(&self) -> &Background {
+        &self.background
     }
 
     /// The wasmtime engine itself.
@@ -78,7 +89,9 @@ fn config(options: &EngineOptions) -> Config {
 /// A component made by the Rust toolchain has three core instances (the program, and the shim and fixup
 /// modules that tie the knot between its memory and its imports), one memory and two tables.
 fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
-    let sandboxes = options.max_sandboxes;
+    // Those that run in the background while their callers go away live on until the end of their slice.
+    let withdrawn = u32::try_from(options.background_threads).unwrap_or(u32::MAX);
+    let sandboxes = options.max_sandboxes.saturating_add(withdrawn);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(sandboxes)
         .total_core_instances(sandboxes.saturating_mul(4))

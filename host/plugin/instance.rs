@@ -3,17 +3,18 @@
 //! This is the only file that knows how a contract is executed. Today there is one way, the component
 //! model; a second one for the same contract belongs here, behind the same two types.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Store, UpdateDeadline};
 
+use super::background::{Habit, Slices};
 use super::bindings::v0_1::{Plugin, PluginPre, Status, handler};
 use super::engine::Engine;
-use super::state::{Attempt, CallState};
-use crate::deadline::Deadline;
+use super::state::{Attempt, CallState, PluginContext};
 
-/// How long a plugin may take to describe itself.
+/// How long a plugin may take to start and to describe itself.
 pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A compiled component with its imports resolved.
@@ -43,21 +44,53 @@ impl Program {
     ///
     /// # Errors
     /// If the guest's start function fails or no sandbox is free, which admission prevents.
-    pub async fn instantiate(&self, state: CallState) -> wasmtime::Result<Instance> {
+    pub async fn instantiate(&self, state: CallState) -> Result<Instance, Trapped> {
         let mut store = Store::new(self.engine.wasm(), state);
         store.limiter(|state| &mut state.limiter);
+        // What one import call can make the host copy: lists may overlap, so without a bound of its own it
+        // could be far more than the guest's memory holds.
+        store.set_hostcall_fuel(store.data().plugin.sandbox.memory_bytes);
         // One tick at a time: each gives other calls their turn, and is where an expired one ends. A call
         // whose caller went away is dropped while it yields.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|store| {
-            let attempt = store.data().attempt.as_ref();
-            Ok(match attempt {
+            let state = store.data();
+            state.slices.used_one();
+            Ok(match &state.attempt {
                 Some(attempt) if attempt.call.deadline.expired() => UpdateDeadline::Interrupt,
                 _ => UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())),
             })
         });
-        let plugin = self.component.instantiate_async(&mut store).await?;
-        Ok(Instance { store, plugin })
+        match self.component.instantiate_async(&mut store).await {
+            Ok(plugin) => Ok(Instance { store, plugin }),
+            Err(error) => Err(Trapped::new(error, store.data())),
+        }
+    }
+
+    /// Asks the plugin for its description, in a sandbox of its own.
+    ///
+    /// # Errors
+    /// If the guest traps, or takes longer than [`DESCRIBE_TIMEOUT`] to start and to answer.
+    pub async fn describe(&self, plugin: Arc<PluginContext>) -> wasmtime::Result<handler::Description> {
+        let describe = async {
+            let state = CallState::new(plugin, None, Slices::default());
+            let mut instance = self.instantiate(state).await.map_err(|trapped| trapped.error)?;
+            let handler = instance.plugin.mortise_plugin_handler();
+            handler.call_describe(&mut instance.store).await
+        };
+        tokio::time::timeout(DESCRIBE_TIMEOUT, describe)
+            .await
+            .unwrap_or_else(|_| Err(wasmtime::Error::msg("describe took longer than 1 second")))
+    }
+
+    /// Runs `work` on this thread while it is short, and else in the background. None if the engine is gone.
+    pub async fn schedule<T: Send + 'static>(
+        &self,
+        slices: &Slices,
+        habit: &Habit,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        self.engine.background().run(slices, habit, work).await
     }
 }
 
@@ -68,39 +101,47 @@ pub struct Instance {
     plugin: Plugin,
 }
 
-impl Instance {
-    /// Asks the plugin for its description.
-    ///
-    /// # Errors
-    /// If the guest traps or takes longer than [`DESCRIBE_TIMEOUT`].
-    pub async fn describe(&mut self) -> wasmtime::Result<handler::Description> {
-        let deadline = Deadline::after(tokio::time::Instant::now(), Some(DESCRIBE_TIMEOUT));
-        deadline
-            .bound(
-                self.plugin
-                    .mortise_plugin_handler()
-                    .call_describe(&mut self.store),
-            )
-            .await
-            .map_err(|_| wasmtime::Error::msg("describe took longer than 1 second"))?
-    }
+/// A guest that did not run to its end.
+#[derive(Debug)]
+pub struct Trapped {
+    /// What stopped it, with its stack.
+    pub error: wasmtime::Error,
+    /// Whether the time of its call was up.
+    pub expired: bool,
+    /// The memory limit, in bytes, if it was refused more.
+    pub memory_refused: Option<usize>,
+}
 
+impl Trapped {
+    fn new(error: wasmtime::Error, state: &CallState) -> Self {
+        let attempt = state.attempt.as_ref();
+        let limiter = &state.limiter;
+        Self {
+            error,
+            expired: attempt.is_some_and(|attempt| attempt.call.deadline.expired()),
+            memory_refused: limiter.memory_refused().then(|| limiter.memory_limit()),
+        }
+    }
+}
+
+impl Instance {
     /// Serves one call.
     ///
     /// # Errors
     /// If the guest traps or is interrupted.
-    pub async fn handle(&mut self, method: u32, request: &[u8]) -> wasmtime::Result<Result<Vec<u8>, Status>> {
+    pub async fn handle(&mut self, method: u32, request: &[u8]) -> Result<Result<Vec<u8>, Status>, Trapped> {
         // Epochs count on while a sandbox waits for its next call.
         self.store.set_epoch_deadline(1);
         self.plugin
             .mortise_plugin_handler()
             .call_handle(&mut self.store, method, request)
             .await
+            .map_err(|error| Trapped::new(error, self.store.data()))
     }
 
     /// Makes a reused sandbox ready for its next call.
-    pub fn begin(&mut self, attempt: Attempt) {
-        self.store.data_mut().begin(attempt);
+    pub fn begin(&mut self, attempt: Attempt, slices: Slices) {
+        self.store.data_mut().begin(attempt, slices);
     }
 
     /// Ends the call and hands back the attempt.
@@ -111,11 +152,5 @@ impl Instance {
     /// Linear memory in use, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.store.data().limiter.memory_bytes()
-    }
-
-    /// Whether a memory growth was refused, and under which limit.
-    pub fn memory_refused(&self) -> Option<usize> {
-        let limiter = &self.store.data().limiter;
-        limiter.memory_refused().then(|| limiter.memory_limit())
     }
 }

@@ -1,6 +1,7 @@
 //! Plugins as wasm: from a file to a sandbox that can serve one call.
 
 pub mod artifact;
+pub mod background;
 pub mod bindings;
 pub mod cache;
 pub mod description;

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::background::Slices;
 use super::limits::{Limiter, SandboxLimits};
 use super::stdio::{GuestOutput, LineBudget, LogLimits, SharedBudget, Stream};
 use crate::capability::Namespace;
@@ -93,14 +94,20 @@ pub struct CallState {
     pub plugin: Arc<PluginContext>,
     /// None while the plugin describes itself.
     pub attempt: Option<Attempt>,
+    /// Time slices that the call has used.
+    pub slices: Slices,
 }
 
 /// Handles a guest can hold at once. A std guest holds its three stdio streams.
 const MAX_RESOURCES: usize = 1024;
 
+/// Random bytes a guest can ask for at once. More is a trap: they are made in one go, without a look at
+/// the deadline.
+const MAX_RANDOM_BYTES: u64 = 1 << 20;
+
 impl CallState {
     /// For a fresh sandbox. WASI is there and grants nothing: no arguments, environment, files or network.
-    pub fn new(plugin: Arc<PluginContext>, attempt: Option<Attempt>) -> Self {
+    pub fn new(plugin: Arc<PluginContext>, attempt: Option<Attempt>, slices: Slices) -> Self {
         let budget = Arc::new(Mutex::new(LineBudget::new(plugin.log)));
         let stdout = GuestOutput::new(Stream::Stdout, budget.clone());
         let stderr = GuestOutput::new(Stream::Stderr, budget.clone());
@@ -109,6 +116,7 @@ impl CallState {
             .stderr(stderr.clone())
             .allow_tcp(false)
             .allow_udp(false)
+            .max_random_size(MAX_RANDOM_BYTES)
             .build();
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(MAX_RESOURCES);
@@ -121,21 +129,24 @@ impl CallState {
             stderr,
             plugin,
             attempt,
+            slices,
         }
     }
 
     /// Makes a reused sandbox ready for its next call.
-    pub fn begin(&mut self, attempt: Attempt) {
+    pub fn begin(&mut self, attempt: Attempt, slices: Slices) {
+        self.slices = slices;
         self.budget.lock().refill();
         self.limiter.begin_call();
         self.attempt = Some(attempt);
     }
 
-    /// Ends the call: logs what is left to log and hands back the attempt.
+    /// Ends the call: logs what is left to log and hands back the attempt. Dropping the state does the same
+    /// for a guest that was cut off.
     pub fn finish(&mut self) -> Option<Attempt> {
         self.stdout.finish();
         self.stderr.finish();
-        let dropped = self.budget.lock().dropped();
+        let dropped = self.budget.lock().take_dropped();
         if dropped > 0 {
             tracing::warn!(
                 dropped,
@@ -143,6 +154,12 @@ impl CallState {
             );
         }
         self.attempt.take()
+    }
+}
+
+impl Drop for CallState {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

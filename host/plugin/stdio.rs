@@ -54,9 +54,9 @@ impl LineBudget {
         Some(self.limits.line_bytes)
     }
 
-    /// Lines that did not fit.
-    pub fn dropped(&self) -> u32 {
-        self.dropped
+    /// Lines that did not fit since this was last asked.
+    pub fn take_dropped(&mut self) -> u32 {
+        std::mem::take(&mut self.dropped)
     }
 }
 
@@ -90,11 +90,12 @@ impl GuestOutput {
     /// Runs within the call's span: streams are written while the guest runs.
     fn push(&self, bytes: &[u8]) {
         let mut line = self.line.lock();
+        let max_bytes = self.budget.lock().limits.line_bytes;
         for byte in bytes {
             if *byte == b'\n' {
                 self.emit(&line);
                 line.clear();
-            } else if line.len() <= self.budget.lock().limits.line_bytes {
+            } else if line.len() <= max_bytes {
                 line.push(*byte);
             }
         }

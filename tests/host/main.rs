@@ -5,8 +5,10 @@ mod support;
 
 mod admission;
 mod cache;
+mod cancellation;
 mod compression;
 mod deadlines;
+mod fault_matrix;
 mod faults;
 mod files;
 mod grpc_web;

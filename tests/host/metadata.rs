@@ -11,6 +11,9 @@ in_both_modes!(
     malformed_metadata_is_refused,
     answers_keep_initial_and_trailing_apart,
     reserved_and_oversize_entries_are_refused_to_the_guest,
+    answers_are_bounded_in_number,
+    failures_keep_initial_and_trailing_apart,
+    messages_are_percent_encoded,
 );
 
 const ECHO: &str = "/faults.v1.Faults/Echo";
@@ -94,6 +97,7 @@ async fn answers_keep_initial_and_trailing_apart(isolation: Isolation) {
             entry("a", b"2"),
             entry("both", b"i"),
             entry("i-bin", b"\0\xff\n"),
+            entry("i-bin", b"hi"),
         ],
         trailing: vec![
             entry("b", b"3"),
@@ -119,7 +123,7 @@ async fn answers_keep_initial_and_trailing_apart(isolation: Isolation) {
     };
     assert_eq!(values(&answer.headers, "a"), ["1", "2"]);
     assert_eq!(values(&answer.headers, "both"), ["i"]);
-    assert_eq!(values(&answer.headers, "i-bin"), ["AP8K"], "not padded");
+    assert_eq!(values(&answer.headers, "i-bin"), ["AP8K", "aGk"], "not padded");
     assert_eq!(values(&trailers, "b"), ["3", "4"]);
     assert_eq!(values(&trailers, "both"), ["t"]);
     assert_eq!(values(&trailers, "t-bin"), [""]);
@@ -173,5 +177,109 @@ async fn reserved_and_oversize_entries_are_refused_to_the_guest(isolation: Isola
     ] {
         assert!(!answer.headers.contains_key(key), "{key}");
     }
+    host.stop().await;
+}
+
+async fn answers_are_bounded_in_number(isolation: Isolation) {
+    const ENTRIES: usize = 16;
+    let limit = format!("[server]\nmax_metadata_entries = {ENTRIES}");
+    let host = Setup::of(Plugin::faults(isolation)).with(&limit).start().await;
+    let many = |count: usize| vec![entry("many", b"x"); count];
+    let request = SetMetadataRequest {
+        initial: many(ENTRIES - 2),
+        trailing: many(3),
+    };
+    let answer = host.raw().await.unary(SET, &[], &request).await;
+    let errors = answer.message::<SetMetadataResponse>().errors;
+    let taken = errors.iter().filter(|error| error.is_empty()).count();
+    assert_eq!((taken, errors.len()), (ENTRIES, ENTRIES + 1));
+    assert!(
+        errors[ENTRIES].contains("over the limit of 16 entries"),
+        "{errors:?}"
+    );
+    let count = |map: &http::HeaderMap| map.get_all("many").iter().count();
+    assert_eq!(count(&answer.headers), ENTRIES - 2);
+    assert_eq!(count(&answer.trailers.expect("trailers")), 2);
+    host.stop().await;
+}
+
+/// Initial metadata needs a HEADERS frame of its own; without any, one frame carries everything.
+async fn failures_keep_initial_and_trailing_apart(isolation: Isolation) {
+    let host = Setup::of(Plugin::faults(isolation)).start().await;
+    let raw = host.raw().await;
+    let fail = async |initial: Vec<Entry>| {
+        let request = FailRequest {
+            code: 5,
+            message: "as told".into(),
+            initial,
+            trailing: vec![entry("t", b"1"), entry("t", b"2"), entry("t-bin", b"\xff")],
+            ..FailRequest::default()
+        };
+        raw.unary("/faults.v1.Faults/Fail", &[], &request).await
+    };
+    let values = |map: &http::HeaderMap, key: &str| -> Vec<String> {
+        let values = map.get_all(key).iter();
+        values
+            .map(|value| value.to_str().expect("ASCII").to_owned())
+            .collect()
+    };
+
+    let answer = fail(vec![entry("i", b"1"), entry("i", b"2")]).await;
+    let trailers = answer.trailers.as_ref().expect("HEADERS, then trailers");
+    assert_eq!(values(&answer.headers, "i"), ["1", "2"]);
+    assert!(!answer.headers.contains_key("grpc-status") && !answer.headers.contains_key("t"));
+    assert_eq!(values(trailers, "t"), ["1", "2"]);
+    assert_eq!(values(trailers, "t-bin"), ["/w"]);
+    assert_eq!(values(trailers, "grpc-status"), ["5"]);
+    assert!(!trailers.contains_key("i"));
+
+    let answer = fail(vec![]).await;
+    assert!(answer.trailers.is_none(), "Trailers-Only");
+    assert_eq!(answer.headers["content-type"], "application/grpc");
+    assert_eq!(values(&answer.headers, "t"), ["1", "2"]);
+    assert_eq!(values(&answer.headers, "grpc-status"), ["5"]);
+    for answer in [answer, fail(vec![entry("i", b"1")]).await] {
+        assert!(answer.data.is_empty());
+        assert_eq!(
+            (answer.code(), answer.status().message()),
+            (Code::NotFound, "as told")
+        );
+    }
+    host.stop().await;
+}
+
+async fn messages_are_percent_encoded(isolation: Isolation) {
+    let host = Setup::of(Plugin::faults(isolation)).start().await;
+    let raw = host.raw().await;
+    let controls: String = ('\0'..=' ').chain(['\u{7f}', '\u{80}', '\u{9f}']).collect();
+    for message in [
+        "plain",
+        "100% of %41 and %",
+        "a\r\nb: c",
+        controls.as_str(),
+        "\u{e9}\u{20ac}\u{1f980}\u{10ffff}\u{feff}\u{202e}\u{fffd}",
+        " spaces at both ends ",
+    ] {
+        let request = FailRequest {
+            code: 9,
+            message: message.into(),
+            reasons: vec!["DETAIL".into()],
+            ..FailRequest::default()
+        };
+        let answer = raw.unary("/faults.v1.Faults/Fail", &[], &request).await;
+        let encoded = answer.headers["grpc-message"].to_str().expect("printable ASCII");
+        let decoded: Vec<u8> = percent_encoding::percent_decode_str(encoded).collect();
+        assert_eq!(decoded, message.as_bytes(), "{encoded}");
+        // Both fields that carry it say the same.
+        let details = answer.status();
+        let details = <tonic_types::pb::Status as prost::Message>::decode(details.details());
+        assert_eq!(details.expect("google.rpc.Status").message, message);
+    }
+    let request = FailRequest {
+        code: 9,
+        ..FailRequest::default()
+    };
+    let answer = raw.unary("/faults.v1.Faults/Fail", &[], &request).await;
+    assert!(!answer.headers.contains_key("grpc-message"));
     host.stop().await;
 }

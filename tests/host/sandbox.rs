@@ -12,6 +12,7 @@ in_both_modes!(
     random_bytes_differ,
     configuration_reaches_the_guest,
     output_becomes_log_lines,
+    a_guest_that_is_cut_off_has_its_last_words,
     floods_are_bounded,
     guests_cannot_forge_log_lines,
 );
@@ -75,7 +76,8 @@ async fn output_becomes_log_lines(isolation: Isolation) {
     for (target, level, text) in [
         ("mortise::guest::stdout", "INFO", "1 printed"),
         ("mortise::guest::stderr", "WARN", "1 printed"),
-        // The line that the call left unfinished; on standard output it stays in the guest's own buffer.
+        // The lines that the call left unfinished.
+        ("mortise::guest::stdout", "INFO", "2 printed"),
         ("mortise::guest::stderr", "WARN", "2 printed"),
     ] {
         let said = |line: &Line| line.target() == target && line.message() == text;
@@ -98,6 +100,38 @@ async fn output_becomes_log_lines(isolation: Isolation) {
         assert_eq!((line.target(), line.level()), ("mortise::guest", "INFO"));
         assert_eq!(line.call("request_id"), "request-9");
     }
+    host.stop().await;
+}
+
+async fn a_guest_that_is_cut_off_has_its_last_words(isolation: Isolation) {
+    let method = "/faults.v1.Faults/Misbehave";
+    let request = MisbehaveRequest {
+        way: misbehave_request::Way::PrintAndLoop.into(),
+    };
+    let is_of_the_call = |line: &Line| line.call("method") == method;
+
+    let host = Setup::of(Plugin::faults(isolation)).start().await;
+    let raw = host.raw().await;
+    let answer = raw.unary(method, &[("grpc-timeout", "300m")], &request).await;
+    assert_eq!(answer.reason(), "DEADLINE_EXCEEDED");
+    let said = |line: &Line| line.message() == "unfinished" && is_of_the_call(line);
+    host.log.wait_for("the unfinished line", said).await;
+    // Also when nobody waits for the answer any more.
+    let lines = host.log.len();
+    let call = tokio::spawn(async move { raw.abandoned(method, &request).await });
+    let begun = |line: &Line| line.message() == "line 5" && is_of_the_call(line);
+    host.log.wait_for_after(lines, "the lines before it", begun).await;
+    call.abort();
+    host.log.wait_for_after(lines, "the unfinished line", said).await;
+    host.stop().await;
+
+    let bound = "[log]\nmax_guest_lines_per_call = 3";
+    let host = Setup::of(Plugin::faults(isolation)).with(bound).start().await;
+    let raw = host.raw().await;
+    raw.unary(method, &[("grpc-timeout", "300m")], &request).await;
+    // Two lines and the unfinished one.
+    let dropped = |line: &Line| line.field("dropped") == 3 && is_of_the_call(line);
+    host.log.wait_for("what was dropped", dropped).await;
     host.stop().await;
 }
 

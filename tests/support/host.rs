@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -76,10 +77,10 @@ impl Setup {
 
     /// Starts it and waits until it serves.
     pub(crate) async fn start(self) -> Host {
-        let services: Vec<_> = self.plugins.iter().map(|plugin| plugin.service).collect();
+        let services: Vec<_> = self.plugins.iter().map(|plugin| plugin.service.clone()).collect();
         let host = self.start_without_asking().await;
         for service in services {
-            host.wait_until(service, ServingStatus::Serving).await;
+            host.wait_until(&service, ServingStatus::Serving).await;
         }
         host
     }
@@ -254,6 +255,28 @@ impl Host {
             Err(status) if status.code() == tonic::Code::NotFound => None,
             Err(status) => panic!("health of {service:?}: {status}\n{}", self.log.text()),
         }
+    }
+
+    /// Memory it has in use, as the system counts it.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.0.id())).expect("it runs");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|resident| resident.trim().strip_suffix(" kB"));
+        1024 * kib.and_then(|kib| kib.parse::<u64>().ok()).expect("proc(5)")
+    }
+
+    /// User and system time it has used so far.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.0.id())).expect("it runs");
+        // The second field, the program's name, may hold spaces and ends with the last parenthesis.
+        let (_, fields) = stat.rsplit_once(')').expect("proc(5)");
+        let fields = fields.split_whitespace();
+        // Fields 14 and 15, in ticks of 10 ms.
+        let ticks = fields
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u64>().expect("proc(5)"));
+        Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
     /// Asks it to end.

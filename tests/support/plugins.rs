@@ -90,7 +90,7 @@ pub(crate) enum Isolation {
 #[derive(Debug, Clone)]
 pub(crate) struct Plugin {
     pub(super) name: String,
-    pub(super) service: &'static str,
+    pub(super) service: String,
     keys: String,
     config: String,
 }
@@ -112,14 +112,19 @@ impl Plugin {
         Self::new("faults", "faults.v1.Faults", &components().faults, isolation)
     }
 
-    fn new(name: &str, service: &'static str, file: &Path, isolation: Isolation) -> Self {
+    /// A crafted component that serves `service`.
+    pub(crate) fn crafted(name: &str, service: &str, file: &Path, isolation: Isolation) -> Self {
+        Self::new(name, service, file, isolation)
+    }
+
+    fn new(name: &str, service: &str, file: &Path, isolation: Isolation) -> Self {
         let isolation = match isolation {
             Isolation::Call => "call",
             Isolation::Reuse => "reuse",
         };
         let plugin = Self {
             name: name.into(),
-            service,
+            service: service.into(),
             keys: String::new(),
             config: String::new(),
         };

@@ -1,7 +1,8 @@
 //! A client that speaks HTTP/2 and leaves gRPC to the test.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Method, Request};
@@ -28,6 +29,8 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub(crate) struct RawClient {
     connection: SendRequest<Body>,
     address: SocketAddr,
+    /// The socket beneath, if the connection is plain TCP.
+    socket: Option<Arc<std::net::TcpStream>>,
 }
 
 /// An answer in its parts.
@@ -43,7 +46,13 @@ pub(crate) struct RawAnswer {
 impl RawClient {
     pub(super) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("the host listens");
-        Self::over(stream, address).await
+        let socket = stream.into_std().expect("it is a socket");
+        let shared = socket.try_clone().expect("there are descriptors left");
+        let stream = TcpStream::from_std(socket).expect("it is a socket");
+        Self {
+            socket: Some(Arc::new(shared)),
+            ..Self::over(stream, address).await
+        }
     }
 
     /// On a connection that there is already.
@@ -58,6 +67,7 @@ impl RawClient {
         Self {
             connection: sender,
             address,
+            socket: None,
         }
     }
 
@@ -95,6 +105,22 @@ impl RawClient {
         message: &impl Message,
     ) -> RawAnswer {
         self.call(path, headers, framed(message)).await
+    }
+
+    /// A call whose answer nobody expects. Dropping it resets the stream.
+    pub(crate) async fn abandoned(&self, path: &str, message: &impl Message) {
+        let body = UnsyncBoxBody::new(Full::new(framed(message)));
+        let request = self.request(path, &[], body);
+        let mut connection = self.connection.clone();
+        connection.ready().await.expect("the connection is open");
+        // Nothing comes once the connection is closed.
+        drop(connection.send_request(request).await);
+    }
+
+    /// Closes the connection under all that use it.
+    pub(crate) fn close(&self) {
+        let socket = self.socket.as_ref().expect("it is plain TCP");
+        socket.shutdown(Shutdown::Both).expect("it is open");
     }
 
     fn request(&self, path: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {

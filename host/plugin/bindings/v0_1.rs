@@ -32,6 +32,9 @@ pub const UPSTREAM: &str = "mortise:plugin/upstream";
 use generated::mortise::plugin::types::MetadataEntry;
 use generated::mortise::plugin::{call, config, events, limits, log, store, types, upstream};
 
+/// How many rate-limit decisions one call may ask for. Each is remembered until the call ends.
+const MAX_DECISIONS: usize = 1000;
+
 /// How many log fields a line may carry, and how long a field's name may be.
 const MAX_FIELDS: usize = 32;
 const MAX_FIELD_NAME_BYTES: usize = 64;
@@ -279,6 +282,10 @@ impl limits::Host for CallState {
         let attempt = self.serving()?;
         let mut decisions = attempt.call.decisions.lock();
         let asked = attempt.decisions_asked;
+        if asked >= MAX_DECISIONS {
+            let message = "too many rate-limit decisions in one call";
+            return Err(CapabilityError::limit_exceeded(message, MAX_DECISIONS).into());
+        }
         attempt.decisions_asked += 1;
         let remembered = decisions
             .get(asked)

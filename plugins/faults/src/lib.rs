@@ -5,6 +5,7 @@
 
 mod echo;
 mod escape;
+mod misbehave;
 mod resources;
 mod state;
 
@@ -13,7 +14,6 @@ pub mod pb {
     mortise_guest::include_proto!("faults.v1");
 }
 
-use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mortise_guest::{Call, Config, ReadCall, Status};
@@ -114,8 +114,6 @@ impl pb::Faults for Faults {
             print!("{number} {}{end}", request.text);
             eprint!("{number} {}{end}", request.text);
         }
-        // The standard library keeps an unfinished line back until it is told not to.
-        std::io::stdout().flush()?;
         Ok(pb::PrintResponse {})
     }
 
@@ -183,5 +181,9 @@ impl pb::Faults for Faults {
 
     fn take(call: &mut Call, request: pb::TakeRequest) -> Result<pb::TakeResponse, Status> {
         state::take(call, &request)
+    }
+
+    fn misbehave(call: &mut Call, request: pb::MisbehaveRequest) -> Result<pb::MisbehaveResponse, Status> {
+        misbehave::misbehave(call, request.way()).map(|()| pb::MisbehaveResponse {})
     }
 }

@@ -1,0 +1,227 @@
+//! Calls whose callers go away: the guest stops, what it staged is discarded, and its place is free.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tonic::Code;
+
+use crate::in_both_modes;
+use crate::support::pb::faults::*;
+use crate::support::raw::{RawAnswer, RawClient};
+use crate::support::{Host, Isolation, Plugin, Setup, until_some};
+
+in_both_modes!(
+    guests_stop_when_their_callers_go_away,
+    a_cancelled_call_leaves_the_queue,
+    what_was_staged_is_discarded,
+    a_thousand_loops_cancelled_at_once_leave_the_host_idle,
+);
+
+const LOOP: &str = "/faults.v1.Faults/Loop";
+const SLEEP: &str = "/faults.v1.Faults/Sleep";
+const COUNT: &str = "/faults.v1.Faults/Count";
+
+/// Far above what it takes, about a millisecond, because the machine may be busy with other tests.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// One sandbox and one place in the queue.
+const ONE_AND_ONE: &str = "[server]\nmax_concurrent_calls = 1\nmax_queued_calls = 1\nworker_threads = 2";
+
+/// A way for a caller to go away.
+#[derive(Debug, Clone, Copy)]
+enum Leaving {
+    /// RST_STREAM on a connection that stays open.
+    Reset,
+    /// The connection is closed.
+    Closed,
+    /// A stock client's future is dropped.
+    Dropped,
+}
+
+/// A call that never ends by itself.
+struct Endless {
+    client: RawClient,
+    call: JoinHandle<()>,
+}
+
+impl Endless {
+    async fn start(host: &Host, leaving: Leaving, path: &'static str) -> Self {
+        let client = host.raw().await;
+        let (raw, mut stock) = (client.clone(), host.faults());
+        let hour = SleepRequest {
+            milliseconds: 3_600_000,
+        };
+        let call = match leaving {
+            Leaving::Dropped => tokio::spawn(async move {
+                match path {
+                    LOOP => drop(stock.r#loop(LoopRequest {}).await),
+                    _ => drop(stock.sleep(hour).await),
+                }
+            }),
+            // A connection that is closed under it has no answer.
+            Leaving::Reset | Leaving::Closed => tokio::spawn(async move { raw.abandoned(path, &hour).await }),
+        };
+        Self { client, call }
+    }
+
+    fn leave(self, leaving: Leaving) {
+        match leaving {
+            Leaving::Reset | Leaving::Dropped => self.call.abort(),
+            Leaving::Closed => self.client.close(),
+        }
+    }
+}
+
+/// Waits until a call with a short deadline meets this end.
+async fn until_it_meets(client: &RawClient, reason: &str) {
+    until_some(reason, async || {
+        let answer = client
+            .unary(COUNT, &[("grpc-timeout", "50m")], &CountRequest {})
+            .await;
+        (answer.code() != Code::Ok && answer.reason() == reason).then_some(())
+    })
+    .await;
+}
+
+/// Starts a call that will run as soon as it can.
+async fn queue(client: &RawClient) -> JoinHandle<RawAnswer> {
+    let start = || {
+        let client = client.clone();
+        tokio::spawn(async move { client.unary(COUNT, &[], &CountRequest {}).await })
+    };
+    let mut queued = start();
+    until_some("a full queue", async || {
+        // It was too early, and ran, or a look took its place.
+        if queued.is_finished() {
+            queued = start();
+        }
+        let look = [("grpc-timeout", "50m")];
+        let answer = client.unary(COUNT, &look, &CountRequest {}).await;
+        (answer.code() != Code::Ok && answer.reason() == "OVERLOADED" && !queued.is_finished()).then_some(())
+    })
+    .await;
+    queued
+}
+
+async fn guests_stop_when_their_callers_go_away(isolation: Isolation) {
+    let host = Setup::of(Plugin::faults(isolation))
+        .with(ONE_AND_ONE)
+        .start()
+        .await;
+    let client = host.raw().await;
+    for path in [LOOP, SLEEP] {
+        for leaving in [Leaving::Reset, Leaving::Closed, Leaving::Dropped] {
+            let endless = Endless::start(&host, leaving, path).await;
+            until_it_meets(&client, "DEADLINE_EXCEEDED").await;
+            let next = queue(&client).await;
+            let left = Instant::now();
+            endless.leave(leaving);
+            let next = next.await.expect("the call does not panic");
+            let took = left.elapsed();
+            println!("{path}, {leaving:?}: the next call was answered after {took:?}");
+            assert_eq!(
+                next.message::<CountResponse>().calls,
+                1,
+                "in a sandbox of its own"
+            );
+            assert!(took < AT_ONCE, "{path}, {leaving:?}: {took:?}");
+        }
+    }
+    host.stop().await;
+}
+
+async fn a_cancelled_call_leaves_the_queue(isolation: Isolation) {
+    let host = Setup::of(Plugin::faults(isolation))
+        .with(ONE_AND_ONE)
+        .start()
+        .await;
+    let client = host.raw().await;
+    let endless = Endless::start(&host, Leaving::Reset, LOOP).await;
+    until_it_meets(&client, "DEADLINE_EXCEEDED").await;
+    let queued = queue(&client).await;
+    queued.abort();
+    // A place in the queue again.
+    until_it_meets(&client, "DEADLINE_EXCEEDED").await;
+    endless.leave(Leaving::Reset);
+    client
+        .unary(COUNT, &[], &CountRequest {})
+        .await
+        .message::<CountResponse>();
+    host.stop().await;
+}
+
+async fn what_was_staged_is_discarded(isolation: Isolation) {
+    let host = Setup::of(Plugin::faults(isolation))
+        .with(ONE_AND_ONE)
+        .start()
+        .await;
+    let client = host.raw().await;
+    let request = WriteThenRequest {
+        key: "staged".into(),
+        value: b"by a call that was cancelled".to_vec(),
+        ending: write_then_request::Ending::Loop.into(),
+    };
+    let writer = host.raw().await;
+    let writing =
+        tokio::spawn(async move { writer.abandoned("/faults.v1.Faults/WriteThen", &request).await });
+    until_it_meets(&client, "DEADLINE_EXCEEDED").await;
+    writing.abort();
+    let key = "staged".into();
+    let read = host.faults().read(ReadRequest { key }).await.expect("answered");
+    assert_eq!(read.into_inner().value, None);
+    let log = host.log.clone();
+    host.stop().await;
+    assert!(!log.text().contains("faults.written"), "no event: {}", log.text());
+}
+
+async fn a_thousand_loops_cancelled_at_once_leave_the_host_idle(isolation: Isolation) {
+    const LOOPS: usize = 1000;
+    /// The engine ticks on, which takes about 1 % of a processor.
+    const IDLE: Duration = Duration::from_millis(30);
+    const LOOK: Duration = Duration::from_millis(300);
+    let sections = format!(
+        "[server]\nmax_concurrent_calls = {LOOPS}\nmax_queued_calls = 0\nmax_streams_per_connection = {LOOPS}"
+    );
+    let host = Setup::of(Plugin::faults(isolation)).with(&sections).start().await;
+    let client = host.raw().await;
+    let doomed = host.raw().await;
+    for _ in 0..LOOPS {
+        let doomed = doomed.clone();
+        tokio::spawn(async move { doomed.abandoned(LOOP, &LoopRequest {}).await });
+    }
+    // The look itself may be one of the thousand for a moment, so that one of the loops is refused.
+    let refused = until_some("a thousand loops", async || {
+        let answer = client.unary(COUNT, &[], &CountRequest {}).await;
+        (answer.code() != Code::Ok).then(|| answer.reason())
+    });
+    assert_eq!(refused.await, "OVERLOADED");
+
+    let left = Instant::now();
+    doomed.close();
+    until_some("a call", async || {
+        let answer = client.unary(COUNT, &[], &CountRequest {}).await;
+        (answer.code() == Code::Ok).then_some(())
+    })
+    .await;
+    println!("the next call was answered after {:?}", left.elapsed());
+    until_some("an idle host", async || {
+        let before = host.cpu_time();
+        tokio::time::sleep(LOOK).await;
+        (host.cpu_time() - before <= IDLE).then_some(())
+    })
+    .await;
+    println!("the host was seen idle after {:?}", left.elapsed());
+
+    // Every permit and every sandbox is back.
+    let calls: Vec<_> = (0..LOOPS)
+        .map(|_| {
+            let client = client.clone();
+            let sleep = SleepRequest { milliseconds: 300 };
+            tokio::spawn(async move { client.unary(SLEEP, &[], &sleep).await.code() })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.expect("the call does not panic"), Code::Ok);
+    }
+    host.stop().await;
+}
