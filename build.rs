@@ -5,9 +5,22 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use prost::Message;
+
 fn main() -> Result<(), Box<dyn Error>> {
     embed_sdk()?;
+    generate_health()?;
     generate_test_clients()
+}
+
+/// Writes `grpc.health.v1.rs`, and its descriptors for reflection as `health.binpb`.
+fn generate_health() -> Result<(), Box<dyn Error>> {
+    let descriptors = protox::compile(["grpc/health/v1/health.proto"], ["proto"])?;
+    let encoded = Path::new(&std::env::var("OUT_DIR")?).join("health.binpb");
+    fs::write(encoded, descriptors.encode_to_vec())?;
+    Ok(tonic_prost_build::configure()
+        .build_client(false)
+        .compile_fds(descriptors)?)
 }
 
 /// Writes `order.v1.rs`, `faults.v1.rs` and `bench.v1.rs`: what tests and benches call the plugins with.

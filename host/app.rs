@@ -7,17 +7,23 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
-use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::admission::Admission;
+use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
 use crate::capability::store::{Bounds, Options as StoreOptions, Store};
 use crate::config::Config;
 use crate::deadline::DeadlinePolicy;
 use crate::dispatch::{CallLimits, Dispatcher};
-use crate::generations::{Loader, PluginSettings, Registry};
+use crate::generations::{LoadError, Loader, PluginSettings, Registry};
+use crate::observe::Throttle;
 use crate::router::Router;
 use crate::server::{Compression, Health, Listener, Origins, ServerOptions, Tls, serve};
+
+/// The plugins that cannot be served, each with its reason. Never empty.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(|(name, error)| format!("plugin {name}: {error}")).collect::<Vec<_>>().join("\n"))]
+pub struct PluginsRefused(pub Vec<(Namespace, LoadError)>);
 
 /// A host that is ready to serve: everything is open, nothing is loaded yet.
 pub struct App {
@@ -40,7 +46,7 @@ impl App {
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let server = &config.server;
         // First what others may hold: the port and the data folder.
-        let listener = Listener::bind(server.listen, server.max_connections)?;
+        let listener = Listener::bind(server.listen, server.max_connections, server.reuse_port)?;
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -55,6 +61,7 @@ impl App {
             admission: Admission::new(server.max_concurrent_calls, server.max_queued_calls),
             store: store.clone(),
             limits: call_limits(config),
+            failures: Throttle::default(),
         });
         let loader = Loader::for_serving(config)?;
         let registry = Registry::new(loader, dispatcher.clone(), PluginSettings::all(config)?);
@@ -82,15 +89,18 @@ impl App {
     ///
     /// # Errors
     /// All plugins that cannot be served.
-    pub async fn load_plugins(&self) -> anyhow::Result<()> {
+    pub async fn load_plugins(&self) -> Result<(), PluginsRefused> {
         let mut refused = Vec::new();
         for plugin in self.registry.plugins() {
             if let Err(error) = self.registry.load(plugin).await {
-                refused.push(format!("plugin {}: {error}", plugin.name));
+                refused.push((plugin.name.clone(), error));
             }
         }
-        anyhow::ensure!(refused.is_empty(), "{}", refused.join("\n"));
-        Ok(())
+        if refused.is_empty() {
+            Ok(())
+        } else {
+            Err(PluginsRefused(refused))
+        }
     }
 
     /// Serves until `shutdown` completes, then drains: health turns NOT_SERVING, after the drain delay
@@ -99,11 +109,8 @@ impl App {
     /// # Errors
     /// If the server cannot run.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let reporter = HealthReporter::new();
-        let health = HealthService::from_health_reporter(reporter.clone());
         let (unhealthy, not_serving) = watch::channel(false);
-        let health_follows =
-            tokio::spawn(Health::new(reporter, self.registry.services()).follow(not_serving));
+        let health = Health::new(self.registry.services(), not_serving);
         let (drain, draining) = watch::channel(false);
         let mut server = std::pin::pin!(serve(
             self.listener,
@@ -116,8 +123,6 @@ impl App {
             () = &mut server => {}
             () = shutdown => {
                 unhealthy.send_replace(true);
-                // Sent means said: health has turned before the delay begins.
-                let _ = health_follows.await;
                 // New calls are still served while load balancers take notice.
                 let delay = tokio::time::sleep(self.drain_delay);
                 tokio::select! {
@@ -191,6 +196,8 @@ fn server_options(config: &Config) -> anyhow::Result<ServerOptions> {
         max_streams_per_connection: server.max_streams_per_connection,
         keepalive_interval: (!server.keepalive_interval.is_zero()).then_some(server.keepalive_interval),
         keepalive_timeout: server.keepalive_timeout,
+        max_connection_age: server.max_connection_age,
+        max_connection_age_grace: server.max_connection_age_grace,
         reflection: server.reflection,
         tls: config.tls_files().map(|files| Tls::load(&files)).transpose()?,
         handshake_timeout: server.tls_handshake_timeout,

@@ -11,16 +11,17 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::admission::Admission;
+use crate::capability::Namespace;
 use crate::capability::store::{Access, Store};
 use crate::commit::{NotCommitted, commit};
 use crate::deadline::{Deadline, DeadlinePolicy};
 use crate::metadata::{AnswerMetadata, RequestMetadata};
-use crate::observe::printable;
+use crate::observe::{Throttle, printable};
 use crate::plugin::state::{Attempt, Call};
 use crate::router::{Route, Router};
 use crate::server::Compression;
 use crate::server::framing::{self, Response};
-use crate::status::{Blame, Failure, GuestStatus};
+use crate::status::{Blame, Failure, GuestStatus, code_name};
 
 /// Paths and request ids are shown in logs and messages up to this length.
 const MAX_SHOWN_BYTES: usize = 256;
@@ -56,6 +57,8 @@ pub struct Dispatcher {
     pub store: Store,
     /// Bounds.
     pub limits: CallLimits,
+    /// What the log says of failed calls, by reason and plugin.
+    pub failures: Throttle<(&'static str, Namespace)>,
 }
 
 /// What goes back to the client.
@@ -142,7 +145,7 @@ impl Dispatcher {
             };
             outcome
                 .await
-                .inspect_err(|failure| log_failure(failure, &deadline))
+                .inspect_err(|failure| self.log_failure(failure, &route, &deadline))
                 .inspect(|answer| {
                     log_answer(answer, &deadline);
                 })
@@ -211,6 +214,38 @@ impl Dispatcher {
             attempts: self.limits.max_attempts,
         })
     }
+
+    fn log_failure(&self, failure: &Failure, route: &Route, deadline: &Deadline) {
+        let row = failure.row();
+        let (reason, code, blame) = (row.reason, code_name(row.code), row.blame.as_str());
+        let ms = deadline.elapsed().as_millis() as u64;
+        let late = *failure == Failure::DeadlineExceeded;
+        if row.blame == Blame::Client && !late {
+            tracing::debug!(reason, code, blame, ms, "call failed: {}", row.message);
+            return;
+        }
+        let kind = (reason, route.generation.name.clone());
+        let Some(suppressed) = self.failures.admit(kind, std::time::Instant::now()) else {
+            return;
+        };
+        let suppressed = (suppressed > 0).then_some(suppressed);
+        if late {
+            // Nobody's fault for sure: a client in a hurry, or a plugin that takes too long.
+            tracing::info!(reason, code, ms, suppressed, "call failed: {}", row.message);
+        } else {
+            let cause = failure.cause().map(tracing::field::display);
+            tracing::error!(
+                reason,
+                code,
+                blame,
+                ms,
+                cause,
+                suppressed,
+                "call failed: {}",
+                row.message
+            );
+        }
+    }
 }
 
 /// Up to 1, 2, 4, 8 … 64 ms: rivals that met once should not meet again in step.
@@ -236,25 +271,11 @@ fn call_span(id: &str, head: &Parts, route: &Route) -> tracing::Span {
     span
 }
 
-fn log_failure(failure: &Failure, deadline: &Deadline) {
-    let row = failure.row();
-    let (reason, code, blame) = (row.reason, row.code, row.blame.as_str());
-    let ms = deadline.elapsed().as_millis() as u64;
-    if *failure == Failure::DeadlineExceeded {
-        // Nobody's fault for sure: a client in a hurry, or a plugin that takes too long.
-        tracing::info!(reason, ?code, ms, "call failed: {}", row.message);
-    } else if row.blame == Blame::Client {
-        tracing::debug!(reason, ?code, blame, ms, "call failed: {}", row.message);
-    } else {
-        let cause = failure.cause().map(tracing::field::display);
-        tracing::error!(reason, ?code, blame, ms, cause, "call failed: {}", row.message);
-    }
-}
-
 fn log_answer(answer: &Answer, deadline: &Deadline) {
     let code = match answer {
         Answer::Ok { .. } => tonic::Code::Ok,
         Answer::Failed { status, .. } => status.code,
     };
-    tracing::debug!(?code, ms = deadline.elapsed().as_millis() as u64, "call answered");
+    let code = code_name(code);
+    tracing::debug!(code, ms = deadline.elapsed().as_millis() as u64, "call answered");
 }

@@ -383,6 +383,29 @@ fn encoded_bytes(message: &str) -> usize {
         .sum()
 }
 
+/// The code as the gRPC specification writes it.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
 impl From<crate::deadline::Expired> for Failure {
     fn from(_: crate::deadline::Expired) -> Self {
         Self::DeadlineExceeded
@@ -435,6 +458,43 @@ mod tests {
                 std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/errors/{reason}.md"));
             assert!(page.is_file(), "no page {}", page.display());
         }
+    }
+
+    #[test]
+    fn every_page_says_what_the_table_says() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors");
+        for failure in one_of_each() {
+            let row = failure.row();
+            let page = std::fs::read_to_string(folder.join(format!("{}.md", row.reason))).expect("a page");
+            for line in [
+                format!("# {}\n", row.reason),
+                format!("\n- Status: `{}`\n", code_name(row.code)),
+                format!("\n- Blame: {}\n", row.blame.as_str()),
+            ] {
+                assert!(page.contains(&line), "{} lacks {line:?}", row.reason);
+            }
+        }
+    }
+
+    #[test]
+    fn the_guide_to_statuses_has_every_code_and_reason() {
+        let guide = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/status.md");
+        let guide = std::fs::read_to_string(guide).expect("a page");
+        let line_of = |code: Code| {
+            let start = format!("| `{}` ({}) |", code_name(code), code as i32);
+            let line = guide.lines().find(|line| line.starts_with(&start));
+            line.unwrap_or_else(|| panic!("no line for {start}"))
+        };
+        for number in 0..=16 {
+            line_of(Code::from_i32(number));
+        }
+        for failure in one_of_each() {
+            let row = failure.row();
+            let link = format!("[{0}](errors/{0}.md)", row.reason);
+            assert!(line_of(row.code).contains(&link), "{link} is missing");
+        }
+        let links = guide.matches("](errors/").count();
+        assert_eq!(links, REASONS.len(), "a reason that is no more");
     }
 
     #[test]

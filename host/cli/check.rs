@@ -76,7 +76,7 @@ async fn load_plugins(
 }
 
 /// Where the configuration is wrong when a plugin does not load as it is.
-fn mistakes(config: &Config, name: &str, error: &LoadError) -> Vec<ConfigError> {
+pub(super) fn mistakes(config: &Config, name: &str, error: &LoadError) -> Vec<ConfigError> {
     match error {
         LoadError::Gate {
             error: GateError::Config(values),

@@ -3,8 +3,9 @@
 use anyhow::Context as _;
 
 use super::ConfigArgs;
-use crate::app::App;
-use crate::config::Config;
+use super::check::mistakes;
+use crate::app::{App, PluginsRefused};
+use crate::config::{Config, ConfigErrors};
 use crate::generations::watch;
 use crate::observe::logging;
 use crate::shutdown;
@@ -51,10 +52,27 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let app = App::start(config).await?;
     // Watched from before they are read, so that a change while they load is not missed.
     let reloading = watch::reload_on_change(app.registry.clone());
-    app.load_plugins().await?;
+    app.load_plugins()
+        .await
+        .map_err(|refused| refusal(config, refused))?;
     tokio::spawn(reloading.context("cannot watch the plugin files")?);
     // From here on a signal drains, so before anybody is told that the host serves.
     let shutdown = shutdown::requested().context("cannot listen to signals")?;
     tracing::info!(address = %app.local_addr()?, "listening");
     app.run(shutdown).await
+}
+
+/// A configuration error, with the places in the file, if the configuration is among the reasons.
+fn refusal(config: &Config, refused: PluginsRefused) -> anyhow::Error {
+    if !refused.0.iter().any(|(_, error)| error.is_config()) {
+        return refused.into();
+    }
+    let mistakes = refused
+        .0
+        .iter()
+        .flat_map(|(name, error)| mistakes(config, name.as_str(), error));
+    match ConfigErrors::check(mistakes.collect()) {
+        Err(errors) => errors.into(),
+        Ok(()) => refused.into(),
+    }
 }

@@ -187,6 +187,16 @@ section! {
         "keepalive_interval_s" => keepalive_interval: Duration = seconds(30, 0, 86_400);
         /// How long a ping may stay unanswered before the connection is closed.
         "keepalive_timeout_s" => keepalive_timeout: Duration = seconds(10, 1, 3600);
+        /// Whether several hosts may listen on the same address, each with a data folder of its own; the
+        /// kernel spreads connections over them. With it a host can be replaced without a gap: start the
+        /// new one, and stop the old one when the new one is ready.
+        "reuse_port" => reuse_port: bool = toggle(false);
+        /// How long a connection is used. Then its client is told to open another one, as load balancers and
+        /// new hosts need it. Calls in progress finish within `max_connection_age_grace_s`.
+        "max_connection_age_s" => max_connection_age: Option<Duration> =
+            optional("no maximum", seconds(1, 1, 31_536_000));
+        /// How long calls may go on when their connection has reached its age, before it is cut.
+        "max_connection_age_grace_s" => max_connection_age_grace: Duration = seconds(60, 1, 86_400);
         /// The deadline of a call that brings none.
         "default_deadline_ms" => default_deadline: Option<Duration> =
             optional("such a call may run for as long as `max_deadline_ms` allows", millis(1, 1, 86_400_000));

@@ -21,7 +21,7 @@ const MAX_CAUSE_BYTES: usize = 8 << 10;
 pub struct Generation {
     /// The operator's name for the plugin.
     pub name: Namespace,
-    /// Counts up over all plugins of a host, from 1.
+    /// Counts up over all plugins of a host, from 1, as they turn live; 0 before that.
     pub number: u64,
     /// Of the component.
     pub digest: Digest,
@@ -141,7 +141,9 @@ fn frame_name(frame: &wasmtime::FrameInfo) -> String {
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        tracing::info!(plugin = %self.name, generation = self.number, "unloaded");
+        if self.number > 0 {
+            tracing::info!(plugin = %self.name, generation = self.number, "unloaded");
+        }
         // Unmapping a program touches every slot that ever ran it: not on a thread that serves calls.
         let (program, pool) = (self.program.take(), self.pool.take());
         let unload = std::thread::Builder::new().name("mortise-unload".into());

@@ -2,7 +2,6 @@
 //! changes nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::Semaphore;
@@ -84,6 +83,19 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// Whether the plugin's section of the configuration is at fault, and not its file.
+    pub fn is_config(&self) -> bool {
+        matches!(
+            self,
+            Self::Gate {
+                error: GateError::Grant { .. } | GateError::Config(_),
+                ..
+            }
+        )
+    }
+}
+
 /// A component that has run once and said what it is.
 struct Prepared {
     program: Program,
@@ -107,7 +119,6 @@ pub struct Loader {
     pub idle_slots: Arc<Semaphore>,
     /// One component compiles at a time: a swap must leave the serving threads their cores.
     compiling: Arc<Semaphore>,
-    loaded: AtomicU64,
 }
 
 impl Loader {
@@ -128,11 +139,10 @@ impl Loader {
             metadata,
             idle_slots: Arc::new(Semaphore::new(idle_slots)),
             compiling: Arc::new(Semaphore::new(1)),
-            loaded: AtomicU64::new(0),
         }
     }
 
-    /// Makes a generation of an artifact.
+    /// Makes a generation of an artifact. It has no number until it is live.
     pub async fn load(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Generation, LoadError> {
         let file = artifact.path.display().to_string();
         let gate = |error| LoadError::Gate {
@@ -147,10 +157,9 @@ impl Loader {
         } = self.prepare(artifact, plugin).await?;
         gate::check_grants(&description, &plugin.config.grants).map_err(gate)?;
         gate::check_config(&description, &plugin.config.config).map_err(gate)?;
-        let number = self.loaded.fetch_add(1, Ordering::Relaxed) + 1;
         Ok(Generation {
             name: plugin.name.clone(),
-            number,
+            number: 0,
             digest,
             description,
             loaded_at: SystemTime::now(),

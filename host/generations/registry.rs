@@ -28,8 +28,9 @@ pub struct Registry {
     loader: Loader,
     dispatcher: Arc<Dispatcher>,
     plugins: Vec<PluginSettings>,
-    /// Swaps happen one after another; calls do not take this lock.
-    swapping: Mutex<()>,
+    /// How many generations have turned live. Swaps happen one after another under its lock, which calls do
+    /// not take.
+    swaps: Mutex<u64>,
     /// The services that are served, for health.
     services: watch::Sender<Vec<String>>,
 }
@@ -41,7 +42,7 @@ impl Registry {
             loader,
             dispatcher,
             plugins,
-            swapping: Mutex::default(),
+            swaps: Mutex::default(),
             services: watch::Sender::new(Vec::new()),
         }
     }
@@ -76,7 +77,7 @@ impl Registry {
         {
             return Ok(live);
         }
-        let generation = Arc::new(self.loader.load(artifact, plugin).await?);
+        let generation = self.loader.load(artifact, plugin).await?;
         self.swap(plugin, generation)
     }
 
@@ -90,12 +91,15 @@ impl Registry {
     }
 
     /// The swap: one pointer. Calls in flight hold the generation they were routed to.
-    fn swap(&self, plugin: &PluginSettings, new: Arc<Generation>) -> Result<Arc<Generation>, LoadError> {
-        let _swapping = self.swapping.lock();
+    fn swap(&self, plugin: &PluginSettings, mut new: Generation) -> Result<Arc<Generation>, LoadError> {
+        let mut swaps = self.swaps.lock();
         let table = self.dispatcher.router.table();
         let mut generations: Vec<_> = table.generations().to_vec();
         generations.retain(|generation| generation.name != plugin.name);
         check_services(plugin, &new, &generations)?;
+        *swaps += 1;
+        new.number = *swaps;
+        let new = Arc::new(new);
         generations.push(new.clone());
         generations.sort_by(|a, b| a.name.cmp(&b.name));
         let services = generations

@@ -15,9 +15,9 @@ use hyper_util::server::conn::auto;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::body::Body;
-use tonic_health::server::HealthService;
 
 use super::cors::Origins;
+use super::health::Health;
 use super::listener::{Accepted, Listener};
 use super::service::{Answer, Services};
 use super::stream::Stream;
@@ -26,6 +26,9 @@ use crate::dispatch::Dispatcher;
 
 /// The smallest read buffer that hyper takes for HTTP/1.1.
 const MIN_HTTP1_BUFFER: usize = 8 * 1024;
+
+/// How long a handshake may still take while the host drains, so that the client can be sent away properly.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 
 /// How clients are served, from `[server]`.
 #[derive(Clone)]
@@ -38,6 +41,10 @@ pub struct ServerOptions {
     pub keepalive_interval: Option<Duration>,
     /// How long a ping may stay unanswered.
     pub keepalive_timeout: Duration,
+    /// When a connection is told to go away; None never does.
+    pub max_connection_age: Option<Duration>,
+    /// How long its calls may then take.
+    pub max_connection_age_grace: Duration,
     /// Whether reflection is served.
     pub reflection: bool,
     /// None serves without TLS.
@@ -54,13 +61,15 @@ pub async fn serve(
     listener: Listener,
     options: &ServerOptions,
     dispatcher: Arc<Dispatcher>,
-    health: HealthService,
+    health: Health,
     mut draining: watch::Receiver<bool>,
 ) {
     let server = Arc::new(Server {
         http: http(options),
         tls: options.tls.clone(),
         handshake_timeout: options.handshake_timeout,
+        max_age: options.max_connection_age,
+        max_age_grace: options.max_connection_age_grace,
         services: Services::new(dispatcher, health, options, draining.clone()),
     });
     let mut connections = JoinSet::new();
@@ -73,7 +82,11 @@ pub async fn serve(
             Some(ended) = connections.join_next() => log_panic(ended),
         }
     }
-    // New clients are refused from here on, instead of waiting in a backlog that nobody reads.
+    // Closing the socket resets what waits in its backlog, and with it the calls of clients that are connected
+    // as far as they can tell: they are sent away properly. Those who come later are refused.
+    while let Some(accepted) = listener.take_waiting() {
+        connections.spawn(server.clone().serve(accepted, draining.clone()));
+    }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
         log_panic(ended);
@@ -89,6 +102,19 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
 async fn drained(draining: &mut watch::Receiver<bool>) {
     // A closed channel means the host is gone, which is draining too.
     let _ = draining.wait_for(|draining| *draining).await;
+}
+
+async fn drained_for(time: Duration, draining: &mut watch::Receiver<bool>) {
+    drained(draining).await;
+    tokio::time::sleep(time).await;
+}
+
+/// Up to a tenth earlier or later: clients that came together should not all come back together.
+async fn aged(max_age: Option<Duration>) {
+    match max_age {
+        Some(age) => tokio::time::sleep(age.mul_f64(rand::random_range(0.9..1.1))).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn http(options: &ServerOptions) -> auto::Builder<TokioExecutor> {
@@ -112,6 +138,8 @@ struct Server {
     http: auto::Builder<TokioExecutor>,
     tls: Option<Tls>,
     handshake_timeout: Duration,
+    max_age: Option<Duration>,
+    max_age_grace: Duration,
     services: Services,
 }
 
@@ -129,7 +157,7 @@ impl Server {
                 let handshake = tokio::time::timeout(self.handshake_timeout, tls.accept(stream));
                 let handshake = tokio::select! {
                     handshake = handshake => handshake,
-                    () = drained(&mut draining) => return,
+                    () = drained_for(HANDSHAKE_GRACE, &mut draining) => return,
                 };
                 match handshake {
                     Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
@@ -150,6 +178,13 @@ impl Server {
             () = drained(&mut draining) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
+            }
+            () = aged(self.max_age) => {
+                connection.as_mut().graceful_shutdown();
+                match tokio::time::timeout(self.max_age_grace, connection).await {
+                    Ok(ended) => ended,
+                    Err(_) => return tracing::debug!(%peer, "max_connection_age_grace_s passed"),
+                }
             }
         };
         if let Err(error) = ended {

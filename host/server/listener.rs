@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -38,10 +38,11 @@ pub enum ListenError {
 
 impl Listener {
     /// Binds `address`. `[::]` also takes IPv4, and means `0.0.0.0` where the system has no IPv6.
-    pub fn bind(address: SocketAddr, max_connections: usize) -> Result<Self, ListenError> {
-        let bound = match bind(address) {
+    /// With `reuse_port`, other processes of the same user that ask for it may listen there too.
+    pub fn bind(address: SocketAddr, max_connections: usize, reuse_port: bool) -> Result<Self, ListenError> {
+        let bound = match bind(address, reuse_port) {
             Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() && address.is_ipv6() => {
-                bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
+                bind((Ipv4Addr::UNSPECIFIED, address.port()).into(), reuse_port)
             }
             bound => bound,
         };
@@ -69,17 +70,7 @@ impl Listener {
                 continue;
             };
             match self.socket.accept().await {
-                Ok((stream, peer)) => {
-                    // Small answers should not wait for the last one's acknowledgement.
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "TCP_NODELAY not set");
-                    }
-                    return Accepted {
-                        stream,
-                        peer: display_peer(peer).into(),
-                        _permit: permit,
-                    };
-                }
+                Ok((stream, peer)) => return Accepted::new(stream, peer, permit),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -87,15 +78,28 @@ impl Listener {
             }
         }
     }
+
+    /// The next connection of the backlog, if one waits and may be had. It asks the kernel itself, because the
+    /// runtime may not have heard yet.
+    pub(super) fn take_waiting(&self) -> Option<Accepted> {
+        let permit = self.connections.clone().try_acquire_owned().ok()?;
+        let (stream, peer) = SockRef::from(&self.socket).accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        let stream = TcpStream::from_std(stream.into()).ok()?;
+        Some(Accepted::new(stream, peer.as_socket()?, permit))
+    }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     // A restart must not wait for old connections to time out.
     socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -121,4 +125,18 @@ pub(super) struct Accepted {
     pub(super) peer: Arc<str>,
     /// One of `max_connections`.
     pub(super) _permit: OwnedSemaphorePermit,
+}
+
+impl Accepted {
+    fn new(stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
+        // Small answers should not wait for the last one's acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY not set");
+        }
+        Self {
+            stream,
+            peer: display_peer(peer).into(),
+            _permit: permit,
+        }
+    }
 }

@@ -14,6 +14,7 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_reflection::pb::{v1, v1alpha};
 
+use super::health;
 use crate::dispatch::Dispatcher;
 use crate::observe::printable;
 use crate::plugin::description::Description;
@@ -32,8 +33,10 @@ pub(super) struct Reflection {
 
 impl OwnServices {
     fn new() -> Self {
-        let sets: [(&[u8], &'static [&'static str]); 3] = [
-            (tonic_health::pb::FILE_DESCRIPTOR_SET, &["grpc.health.v1.Health"]),
+        let sets: [(&[u8], &'static [&'static str]); 4] = [
+            (health::pb::FILE_DESCRIPTOR_SET, &["grpc.health.v1.Health"]),
+            // For clients that show the details of a status.
+            (tonic_types::pb::FILE_DESCRIPTOR_SET, &[]),
             (v1::FILE_DESCRIPTOR_SET, &["grpc.reflection.v1.ServerReflection"]),
             (
                 v1alpha::FILE_DESCRIPTOR_SET,
@@ -95,6 +98,9 @@ impl Reflection {
                 .map(|description| &description.descriptors)
                 .chain(own())
         };
+        let locate = |find: &dyn Fn(&DescriptorPool) -> Option<FileDescriptor>| {
+            owned(described(), find).or_else(|| pools().find_map(find))
+        };
         match question {
             Question::Services => {
                 let plugins = described().flat_map(Description::services);
@@ -108,16 +114,12 @@ impl Reflection {
                 Reply::Services(services)
             }
             Question::File(name) => {
-                let file = pools().find_map(|pool| pool.get_file_by_name(&name));
+                let file = locate(&|pool| pool.get_file_by_name(&name));
                 file.map_or_else(|| not_found("file", &name), |file| with_imports(&file))
             }
             Question::Symbol(symbol) => {
                 let symbol = symbol.trim_start_matches('.');
-                // First the plugin that serves it: others may import the same file in another version.
-                let owner = described()
-                    .find(|description| owns(description, symbol))
-                    .and_then(|description| file_of(&description.descriptors, symbol));
-                let file = owner.or_else(|| pools().find_map(|pool| file_of(pool, symbol)));
+                let file = locate(&|pool| file_of(pool, symbol));
                 file.map_or_else(|| not_found("symbol", symbol), |file| with_imports(&file))
             }
             Question::Extension { message, number } => {
@@ -147,12 +149,19 @@ impl Reflection {
     }
 }
 
-/// Whether a symbol is one of the services that this plugin serves, or one of their methods.
-fn owns(description: &Description, symbol: &str) -> bool {
-    description.services().iter().any(|service| {
-        symbol
-            .strip_prefix(service)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+/// What is found in a file of which a plugin serves a service, from that plugin: others may carry another
+/// file under the same name, or import the same one in another version.
+fn owned<'a>(
+    mut described: impl Iterator<Item = &'a Description>,
+    find: &dyn Fn(&DescriptorPool) -> Option<FileDescriptor>,
+) -> Option<FileDescriptor> {
+    described.find_map(|description| {
+        let file = find(&description.descriptors)?;
+        let served = description.services();
+        let is_owner = file
+            .services()
+            .any(|service| served.contains(&service.full_name()));
+        is_owner.then_some(file)
     })
 }
 

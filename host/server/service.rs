@@ -7,7 +7,6 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, StatusCode, Version, header};
 use tokio::sync::watch;
 use tonic::body::Body;
-use tonic_health::server::HealthService;
 use tonic_reflection::pb::{v1, v1alpha};
 use tower_service::Service;
 
@@ -16,12 +15,13 @@ use super::cors::{self, Origins};
 use super::drain::UntilDrained;
 use super::framing::Response;
 use super::grpc_web::{self, Format};
+use super::health::Health;
 use super::http1;
 use super::reflection::Reflection;
 use crate::dispatch::Dispatcher;
 use crate::status::Failure;
 
-type HealthServer = tonic_health::pb::health_server::HealthServer<HealthService>;
+type HealthServer = super::health::pb::health_server::HealthServer<Health>;
 type ReflectionV1 = v1::server_reflection_server::ServerReflectionServer<Reflection>;
 type ReflectionV1Alpha = v1alpha::server_reflection_server::ServerReflectionServer<Reflection>;
 
@@ -39,7 +39,7 @@ pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible
 impl Services {
     pub(super) fn new(
         dispatcher: Arc<Dispatcher>,
-        health: HealthService,
+        health: Health,
         options: &ServerOptions,
         draining: watch::Receiver<bool>,
     ) -> Self {

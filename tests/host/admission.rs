@@ -11,7 +11,8 @@ use crate::support::{Host, Isolation, Plugin, Setup, reason, until_some};
 
 in_both_modes!(
     a_full_host_refuses_and_recovers,
-    a_full_plugin_leaves_the_others_alone
+    a_full_plugin_leaves_the_others_alone,
+    queued_calls_wait_until_their_deadline,
 );
 
 /// A call in its sandbox, holding the only permit of a plugin or host without a queue.
@@ -70,5 +71,28 @@ async fn a_full_plugin_leaves_the_others_alone(isolation: Isolation) {
         .await
         .expect("another plugin");
     looping.abort();
+    host.stop().await;
+}
+
+async fn queued_calls_wait_until_their_deadline(isolation: Isolation) {
+    let one = "[server]\nmax_concurrent_calls = 1\nmax_queued_calls = 1";
+    let host = Setup::of(Plugin::faults(isolation)).with(one).start().await;
+    let raw = host.raw().await;
+    let count = "/faults.v1.Faults/Count";
+    let looping = {
+        let raw = raw.clone();
+        tokio::spawn(async move { raw.unary("/faults.v1.Faults/Loop", &[], &LoopRequest {}).await })
+    };
+    // Answered for as long as the loop has not begun.
+    until_some("a call that waits in vain", async || {
+        let answer = raw
+            .unary(count, &[("grpc-timeout", "200m")], &CountRequest {})
+            .await;
+        (answer.code() == Code::DeadlineExceeded).then_some(())
+    })
+    .await;
+    let waiting = tokio::spawn(async move { raw.unary(count, &[], &CountRequest {}).await });
+    looping.abort();
+    waiting.await.expect("no panic").message::<CountResponse>();
     host.stop().await;
 }

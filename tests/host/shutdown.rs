@@ -167,3 +167,23 @@ async fn a_draining_host_accepts_no_connections() {
     assert_eq!(host.exit().await.code(), Some(143));
     call.abort();
 }
+
+#[tokio::test]
+async fn a_connection_that_reaches_its_age_finishes_its_calls() {
+    let host = Setup::of(Plugin::faults(Isolation::Call))
+        .with("[server]\nmax_connection_age_s = 1")
+        .start()
+        .await;
+    let raw = host.raw().await;
+    let request = SleepRequest { milliseconds: 2500 };
+    let slept = raw
+        .unary("/faults.v1.Faults/Sleep", &[], &request)
+        .await
+        .message::<SleepResponse>();
+    assert!(slept.slept >= 2500, "{slept:?}");
+    until_some("the end of the connection", async || {
+        raw.is_closed().then_some(())
+    })
+    .await;
+    host.stop().await;
+}

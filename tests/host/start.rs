@@ -82,12 +82,12 @@ async fn values_a_plugin_does_not_know_are_refused() {
         .config("regoin", "\"eu\"")
         .config("min_remaining_ms", "\"soon\"");
     let ended = Setup::of(plugin).run().await;
-    assert_ne!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert!(ended.stderr.contains("did you mean region?"), "{}", ended.stderr);
     assert!(
         ended
             .stderr
-            .contains("config.min_remaining_ms must be an integer"),
+            .contains("config.min_remaining_ms: must be an integer"),
         "{}",
         ended.stderr
     );

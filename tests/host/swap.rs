@@ -1,6 +1,7 @@
 //! A plugin file that is replaced takes over without a failed call.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ in_both_modes!(
     services_follow_a_swap,
     state_outlives_a_swap,
     saving_the_same_bytes_swaps_nothing,
+    mounted_folders_are_swapped_whole,
 );
 
 const COUNT: &str = "/faults.v1.Faults/Count";
@@ -212,5 +214,27 @@ async fn saving_the_same_bytes_swaps_nothing(isolation: Isolation) {
     live.rename_over(&bytes(&components().faults_2));
     let line = until_live(&host, before, "2").await;
     assert_eq!(line.field("generation"), 2);
+    host.stop().await;
+}
+
+/// As Kubernetes replaces the files of a mounted volume: they are links through a link that is renamed over.
+async fn mounted_folders_are_swapped_whole(isolation: Isolation) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mount = |name: &str, component: &Path| {
+        let contents = folder.path().join(name);
+        fs::create_dir(&contents).expect("it is new");
+        fs::copy(component, contents.join("live.wasm")).expect("the component was built");
+        symlink(&contents, folder.path().join("..data_tmp")).expect("it is new");
+        fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).expect("it is ours");
+    };
+    mount("..1", &components().faults);
+    let live = folder.path().join("live.wasm");
+    symlink("..data/live.wasm", &live).expect("it is new");
+    let host = Setup::of(Plugin::faults(isolation).file(&live)).start().await;
+    assert_eq!(version(&host).await, "1");
+    let before = host.log.len();
+    mount("..2", &components().faults_2);
+    until_live(&host, before, "2").await;
+    assert_eq!(version(&host).await, "2");
     host.stop().await;
 }

@@ -22,6 +22,7 @@ in_both_modes!(
     a_restart_keeps_orders_and_events,
     a_crash_keeps_what_was_answered,
     rate_limits_outlive_failed_calls,
+    a_conflict_runs_the_handler_again,
 );
 
 /// The lines of the events file.
@@ -163,6 +164,29 @@ async fn counters_do_not_lose_increments(isolation: Isolation) {
     }
     let committed = values.len() as u64;
     assert_eq!(values, (1..=committed).collect());
+    assert_eq!(
+        read(&host, "counter").await,
+        Some(committed.to_be_bytes().to_vec())
+    );
+    host.stop().await;
+}
+
+async fn a_conflict_runs_the_handler_again(isolation: Isolation) {
+    let host = Setup::of(Plugin::faults(isolation)).start().await;
+    // How many rounds it takes until two rivals meet is for the scheduler to decide.
+    let mut committed = 0u64;
+    until_some("a second attempt", async || {
+        let request = || IncrementRequest {
+            key: "counter".into(),
+            wait_milliseconds: 50,
+        };
+        let (mut one, mut other) = (host.faults(), host.faults());
+        let (one, other) = tokio::join!(one.increment(request()), other.increment(request()));
+        let attempts = [one, other].map(|answer| answer.expect("two rivals soon agree").get_ref().attempt);
+        committed += 2;
+        attempts.contains(&2).then_some(())
+    })
+    .await;
     assert_eq!(
         read(&host, "counter").await,
         Some(committed.to_be_bytes().to_vec())

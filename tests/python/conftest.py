@@ -46,11 +46,11 @@ def shop(shop_host):
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts hosts of the test's own: `start(config=…, data=…)`. They are stopped with the test."""
+    """Starts hosts of the test's own: `start(config=…, data=…, server=…)`. They are stopped with the test."""
     hosts = []
 
-    def start(config=None, data=None) -> Host:
-        host = Host(tmp_path / f"host-{len(hosts)}", config, data)
+    def start(config=None, **options) -> Host:
+        host = Host(tmp_path / f"host-{len(hosts)}", config, **options)
         hosts.append(host)
         return host
 

@@ -20,23 +20,30 @@ STOP_SECONDS = 30
 class Host:
     """One `mortise serve` with the order plugin, and a channel to it."""
 
-    def __init__(self, directory: pathlib.Path, config: dict | None = None, data: pathlib.Path | None = None):
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        config: dict | None = None,
+        data: pathlib.Path | None = None,
+        server: dict | None = None,
+        address: str | None = None,
+    ):
         """Starts a host and waits until it serves.
 
-        `config` holds the order plugin's values; without one the host runs on flags alone. A `data`
-        directory of an earlier host makes this one continue with its orders.
+        `config` holds the order plugin's values, and `server` keys of that section; without either the host
+        runs on flags alone. A `data` directory of an earlier host makes this one continue with its orders.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.data = data or directory / "data"
         self.log = directory / "host.log"
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = address or f"127.0.0.1:{_free_port()}"
         component = os.environ["ORDER_WASM"]
         command = [os.environ["MORTISE_BIN"], "serve", "--listen", self.address, "--data", str(self.data)]
-        if config is None:
+        if config is None and server is None:
             command += ["--plugin", f"order={component}"]
         else:
             file = directory / "mortise.toml"
-            file.write_text(_toml(component, config))
+            file.write_text(_toml(component, config or {}, server or {}))
             command += ["--config", str(file)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -52,6 +59,11 @@ class Host:
     def _wait_until_serving(self):
         health = health_pb2_grpc.HealthStub(self.channel)
         end = time.monotonic() + START_SECONDS
+        # Until then another host may answer at the same address.
+        while '"listening"' not in self.log_text() and time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
         while True:
             if self.process.poll() is not None:
                 raise AssertionError(f"the host ended with {self.process.returncode}:\n{self.log_text()}")
@@ -95,8 +107,9 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _toml(component: str, config: dict) -> str:
-    lines = ["[plugins.order]", f"file = {_toml_value(component)}", "", "[plugins.order.config]"]
+def _toml(component: str, config: dict, server: dict) -> str:
+    lines = ["[server]"] + [f"{key} = {_toml_value(value)}" for key, value in server.items()]
+    lines += ["", "[plugins.order]", f"file = {_toml_value(component)}", "", "[plugins.order.config]"]
     lines += [f"{key} = {_toml_value(value)}" for key, value in config.items()]
     return "\n".join(lines) + "\n"
 

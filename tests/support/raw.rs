@@ -61,6 +61,11 @@ impl RawClient {
         }
     }
 
+    /// Whether the host has closed it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connection.is_closed()
+    }
+
     /// A gRPC call with the headers that every call has, some more, and any bytes as its body.
     pub(crate) async fn call(
         &self,

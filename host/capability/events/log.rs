@@ -1,4 +1,8 @@
 use super::{Delivery, Event, Sink};
+use crate::observe::printable;
+
+/// Of a key; the store takes longer ones.
+const MAX_KEY_BYTES: usize = 256;
 
 /// Writes a line per event to the host's log, without the payload: its content is the plugin's business.
 #[derive(Debug, Default)]
@@ -11,13 +15,13 @@ impl Sink for Log {
 
     fn deliver<'a>(&'a mut self, events: &'a [Event]) -> Delivery<'a> {
         for event in events {
-            // The key is the guest's text: bounded by the store, and escaped by its debug form.
+            let key = printable(&event.key, MAX_KEY_BYTES);
             tracing::info!(
                 target: "mortise::events",
                 id = event.id(),
                 plugin = event.plugin,
                 topic = event.topic,
-                key = ?event.key,
+                key,
                 payload_bytes = event.payload.len(),
                 "event"
             );

@@ -1,7 +1,7 @@
 //! `mortise call`: one unary call, described by the server's own reflection.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use prost::Message;
@@ -18,6 +18,7 @@ mod metadata;
 mod method;
 mod reflection;
 mod show;
+mod timeout;
 
 use codec::BytesCodec;
 use metadata::Header;
@@ -57,7 +58,7 @@ pub(super) struct CallArgs {
     headers: Vec<Header>,
 
     /// How long the call may take, such as 500ms, 2s or 1m. By default there is no deadline.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = timeout::parse)]
     timeout: Option<Duration>,
 
     /// The server's address. It is reached without TLS.
@@ -101,7 +102,11 @@ async fn call(args: CallArgs) -> anyhow::Result<()> {
         }
         // Only what the transport reports has a source: no server answered with it.
         Err(status) if std::error::Error::source(&status).is_some() => {
-            Err(anyhow::Error::new(status)).hint(format!("the connection to {} was lost", args.addr))
+            let error = anyhow::anyhow!("the connection to {} was lost before the answer came", args.addr);
+            Err(error).hint(format!(
+                "{}; whether the call took effect is not known",
+                show::innermost_cause(&status)
+            ))
         }
         Err(status) => {
             let types = show::Types::of_server(method.parent_pool());
@@ -187,12 +192,13 @@ async fn unary(channel: Channel, args: &CallArgs, message: Vec<u8>) -> Answer {
     if let Some(timeout) = args.timeout {
         request.set_timeout(timeout);
     }
+    let started = Instant::now();
     let exchange = exchange(channel, &args.method, request, &mut answer);
     let result = match args.timeout {
         None => exchange.await,
         Some(timeout) => match tokio::time::timeout(timeout, exchange).await {
-            // The channel watches the deadline as well, and calls its expiry a cancellation.
-            Ok(Err(status)) if status.code() == Code::Cancelled && show::is_local_timeout(&status) => {
+            // The channel and some servers watch the deadline as well, and call its expiry a cancellation.
+            Ok(Err(status)) if status.code() == Code::Cancelled && started.elapsed() >= timeout => {
                 Err(expired(timeout))
             }
             Ok(result) => result,

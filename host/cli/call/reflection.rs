@@ -174,7 +174,7 @@ impl Reflection {
 }
 
 fn explain(status: Status) -> anyhow::Error {
-    let code = super::show::code_name(status.code());
+    let code = crate::status::code_name(status.code());
     anyhow::anyhow!(
         "the server's reflection failed: {code}: {}",
         printable(status.message())

@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 
 use crate::cli::printable;
 use crate::observe::is_plain;
+use crate::status::code_name;
 
 /// The answer was a status other than OK. Displayed over several lines, without an end of line.
 #[derive(Debug)]
@@ -129,37 +130,11 @@ pub(super) fn metadata(title: &str, metadata: &MetadataMap) -> String {
     text
 }
 
-/// The code as the gRPC specification writes it.
-pub(super) fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
+/// What lies under a status of the transport's: its own text is written for programmers.
+pub(super) fn innermost_cause(status: &Status) -> String {
+    let mut cause: &dyn std::error::Error = status;
+    while let Some(source) = cause.source() {
+        cause = source;
     }
-}
-
-/// Whether the channel itself, not the server, ended the call at its deadline.
-pub(super) fn is_local_timeout(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        if error.is::<tonic::TimeoutExpired>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    printable(&cause.to_string())
 }

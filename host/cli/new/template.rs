@@ -4,11 +4,15 @@ use super::name::NewName;
 
 /// Files of the repository's own smallest plugin, which its tests keep right, and a few that are only for a
 /// plugin that stands alone. Paths and texts, with placeholders or with the smallest plugin's names.
-const OWN: [(&str, &str); 4] = [
+const OWN: [(&str, &str); 5] = [
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
     ("README.md", include_str!("template/README.md.in")),
     ("rustfmt.toml", include_str!("../../../rustfmt.toml")),
     (".gitignore", include_str!("template/gitignore.in")),
+    (
+        ".cargo/config.toml",
+        include_str!("../../../plugins/.cargo/config.toml"),
+    ),
 ];
 const SHARED: [(&str, &str); 4] = [
     ("build.rs", include_str!("../../../plugins/minimal/build.rs")),
