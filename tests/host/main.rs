@@ -24,3 +24,4 @@ mod statuses;
 mod swap;
 mod tls;
 mod transactions;
+mod upstream;
