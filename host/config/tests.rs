@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::server::Encoding;
 
 /// A folder with `mortise.toml` of `text`, and an empty `order.wasm`.
 fn folder(text: &str) -> tempfile::TempDir {
@@ -112,6 +113,42 @@ fn every_mistake_is_reported_at_once_with_its_place() {
             "mortise.toml:11:2: sever: unknown key\n  hint: did you mean `server`?",
         ]
     );
+}
+
+#[test]
+fn each_wrong_part_of_a_list_is_pointed_at() {
+    let errors = refused(&format!(
+        "[server]\n\
+         compression = [\"gzip\", \"gzipped\", 7, \"gzip\"]\n\
+         grpc_web_origins = [\"https://shop.example\", \"shop.example\", \"https://shop.example/\"]\n{PLUGIN}"
+    ));
+    let allowed = "one of \"zstd\", \"gzip\", \"deflate\"";
+    let origin = "is not an origin\n  \
+                  hint: write SCHEME://HOST or SCHEME://HOST:PORT in lower case, or \"*\" for every page";
+    assert_eq!(
+        errors,
+        [
+            "mortise.toml:2:24: server.compression: \"gzipped\" is none of \"zstd\", \"gzip\", \"deflate\"\n  \
+             hint: did you mean \"gzip\"?"
+                .to_owned(),
+            format!("mortise.toml:2:35: server.compression: expected {allowed}, found an integer"),
+            "mortise.toml:2:38: server.compression: \"gzip\" is there twice".to_owned(),
+            format!("mortise.toml:3:45: server.grpc_web_origins: \"shop.example\" {origin}"),
+            format!("mortise.toml:3:61: server.grpc_web_origins: \"https://shop.example/\" {origin}"),
+        ]
+    );
+}
+
+#[test]
+fn lists_are_read_in_their_order() {
+    let config = loads(&format!(
+        "[server]\n\
+         compression = [\"deflate\", \"zstd\"]\n\
+         grpc_web_origins = [\"https://a.example\", \"http://localhost:8080\", \"*\"]\n{PLUGIN}"
+    ));
+    assert_eq!(config.server.compression, [Encoding::Deflate, Encoding::Zstd]);
+    assert_eq!(config.server.grpc_web_origins.len(), 3);
+    assert_eq!(Config::default().server.compression, Encoding::ALL);
 }
 
 #[test]

@@ -335,6 +335,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_frame_that_asks_for_too_much_memory_is_refused() {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(MAX_ZSTD_WINDOW_LOG + 1).unwrap();
+        std::io::Write::write_all(&mut encoder, &text(1000)).unwrap();
+        let greedy = encoder.finish().unwrap();
+        assert!(matches!(
+            decompress(&greedy, Encoding::Zstd, 10_000).await,
+            Err(Failure::MalformedFraming { .. })
+        ));
+    }
+
+    #[tokio::test]
     async fn answers_are_compressed_where_it_is_worth_it() {
         let compression = Compression::new(Encoding::ALL.to_vec(), 100);
         for encoding in Encoding::ALL {

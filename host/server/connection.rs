@@ -27,6 +27,9 @@ use crate::dispatch::Dispatcher;
 /// The smallest read buffer that hyper takes for HTTP/1.1.
 const MIN_HTTP1_BUFFER: usize = 8 * 1024;
 
+/// How long a handshake may still take while the host drains, so that the client can be sent away properly.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
+
 /// How clients are served, from `[server]`.
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -101,6 +104,11 @@ async fn drained(draining: &mut watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
+async fn drained_for(time: Duration, draining: &mut watch::Receiver<bool>) {
+    drained(draining).await;
+    tokio::time::sleep(time).await;
+}
+
 /// Up to a tenth earlier or later: clients that came together should not all come back together.
 async fn aged(max_age: Option<Duration>) {
     match max_age {
@@ -149,7 +157,7 @@ impl Server {
                 let handshake = tokio::time::timeout(self.handshake_timeout, tls.accept(stream));
                 let handshake = tokio::select! {
                     handshake = handshake => handshake,
-                    () = drained(&mut draining) => return,
+                    () = drained_for(HANDSHAKE_GRACE, &mut draining) => return,
                 };
                 match handshake {
                     Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),

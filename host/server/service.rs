@@ -79,7 +79,7 @@ impl Services {
         let format = match protocol(&request) {
             Ok(Protocol::Grpc) => return self.route(request, peer),
             Ok(Protocol::GrpcWeb(format)) => format,
-            Err(refusal) => return Box::pin(std::future::ready(Ok(refusal))),
+            Err(status) => return Box::pin(std::future::ready(Ok(refusal(status)))),
         };
         let page = self.origins.allowed(request.headers());
         let answer = self.route(grpc_web::to_grpc(request, format), peer);
@@ -129,21 +129,11 @@ enum Protocol {
     GrpcWeb(Format),
 }
 
-/// What is neither gRPC nor gRPC-Web gets an HTTP answer (gRPC over HTTP/2, "Requests"), which clients translate
+/// What is neither gRPC nor gRPC-Web gets an HTTP status (gRPC over HTTP/2, "Requests"), which clients translate
 /// by a table of their own.
-fn protocol(request: &Request<Body>) -> Result<Protocol, Response> {
-    let refuse = |status, header: Option<(header::HeaderName, &'static str)>| {
-        let mut response = http::Response::new(Body::empty());
-        *response.status_mut() = status;
-        if let Some((name, value)) = header {
-            response
-                .headers_mut()
-                .insert(name, HeaderValue::from_static(value));
-        }
-        Err(response)
-    };
+fn protocol(request: &Request<Body>) -> Result<Protocol, StatusCode> {
     if request.method() != Method::POST {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED, Some((header::ALLOW, "POST")));
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
     }
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.map(HeaderValue::as_bytes).unwrap_or_default();
@@ -154,13 +144,23 @@ fn protocol(request: &Request<Body>) -> Result<Protocol, Response> {
         return Ok(Protocol::GrpcWeb(format));
     }
     match content_type {
+        // Its trailers would not arrive. There is no HTTP/2 to upgrade to without a new connection.
         b"application/grpc" | b"application/grpc+proto" if request.version() < Version::HTTP_2 => {
-            // Its trailers would not arrive. There is no HTTP/2 to upgrade to without a new connection.
-            refuse(StatusCode::HTTP_VERSION_NOT_SUPPORTED, None)
+            Err(StatusCode::HTTP_VERSION_NOT_SUPPORTED)
         }
         b"application/grpc" | b"application/grpc+proto" => Ok(Protocol::Grpc),
-        _ => refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
+        _ => Err(StatusCode::UNSUPPORTED_MEDIA_TYPE),
     }
+}
+
+fn refusal(status: StatusCode) -> Response {
+    let mut response = http::Response::new(Body::empty());
+    *response.status_mut() = status;
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed = HeaderValue::from_static("POST");
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
 }
 
 impl From<Failure> for tonic::Status {

@@ -20,7 +20,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 mod pb {
-    #![allow(clippy::all, reason = "generated")]
+    #![allow(clippy::all, dead_code, reason = "generated")]
     include!(concat!(env!("OUT_DIR"), "/protos.rs"));
     pub use connectrpc::conformance::v1::*;
 }
