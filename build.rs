@@ -23,12 +23,20 @@ fn generate_health() -> Result<(), Box<dyn Error>> {
         .compile_fds(descriptors)?)
 }
 
-/// Writes `order.v1.rs`, `faults.v1.rs` and `bench.v1.rs`: what tests and benches call the plugins with.
+/// Writes `order.v1.rs`, `faults.v1.rs`, `caller.v1.rs` and `bench.v1.rs`: what tests and benches call the
+/// plugins with, and what plugins call.
 fn generate_test_clients() -> Result<(), Box<dyn Error>> {
-    const FOLDERS: [&str; 3] = ["proto", "plugins/faults/proto", "plugins/bench/proto"];
-    const PROTOS: [&str; 3] = [
+    const FOLDERS: [&str; 4] = [
+        "proto",
+        "plugins/faults/proto",
+        "plugins/caller/proto",
+        "plugins/bench/proto",
+    ];
+    const PROTOS: [&str; 5] = [
         "order/v1/order.proto",
         "faults/v1/faults.proto",
+        "caller/v1/caller.proto",
+        "caller/v1/backend.proto",
         "bench/v1/bench.proto",
     ];
     for folder in FOLDERS {

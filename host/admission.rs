@@ -12,7 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::deadline::Deadline;
 use crate::status::Failure;
 
-/// The host's bounds on calls, over all plugins.
+/// Bounds on calls: the host's over all plugins, or those to one upstream target.
+#[derive(Debug)]
 pub struct Admission {
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -20,6 +21,7 @@ pub struct Admission {
 }
 
 /// Held while a call runs.
+#[derive(Debug)]
 pub struct Permit {
     _running: OwnedSemaphorePermit,
     _plugin: Option<OwnedSemaphorePermit>,

@@ -12,8 +12,7 @@ use crate::admission::Admission;
 use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
 use crate::capability::store::{Bounds, Options as StoreOptions, Store};
-use crate::config::Config;
-use crate::deadline::DeadlinePolicy;
+use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry};
 use crate::observe::Throttle;
@@ -36,6 +35,8 @@ pub struct App {
     options: ServerOptions,
     drain_delay: Duration,
     drain_timeout: Duration,
+    /// The names of `[deadlines.NAME]`.
+    deadlines: Vec<MethodName>,
 }
 
 impl App {
@@ -74,6 +75,7 @@ impl App {
             options: server_options(config)?,
             drain_delay: server.drain_delay,
             drain_timeout: server.drain_timeout,
+            deadlines: config.deadlines.keys().cloned().collect(),
         })
     }
 
@@ -96,11 +98,13 @@ impl App {
                 refused.push((plugin.name.clone(), error));
             }
         }
-        if refused.is_empty() {
-            Ok(())
-        } else {
-            Err(PluginsRefused(refused))
+        if !refused.is_empty() {
+            return Err(PluginsRefused(refused));
         }
+        for name in self.registry.unserved(&self.deadlines) {
+            tracing::warn!(deadlines = %name, "no plugin serves what these deadlines are for");
+        }
+        Ok(())
     }
 
     /// Serves until `shutdown` completes, then drains: health turns NOT_SERVING, after the drain delay
@@ -175,10 +179,7 @@ fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
 fn call_limits(config: &Config) -> CallLimits {
     let server = &config.server;
     CallLimits {
-        deadlines: DeadlinePolicy {
-            default: server.default_deadline,
-            maximum: server.max_deadline,
-        },
+        deadlines: config.deadline_policies(),
         max_request_bytes: server.max_request_bytes,
         max_response_bytes: server.max_response_bytes,
         max_metadata_entries: server.max_metadata_entries,

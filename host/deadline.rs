@@ -3,20 +3,65 @@
 //! A [`Deadline`] is made once, when the request headers arrive. The timer around the call, the epoch
 //! interrupt inside the guest, every wait of the host and what the guest reads all come from it.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
-const HEADER: &str = "grpc-timeout";
+/// The header that carries a call's timeout.
+pub const HEADER: &str = "grpc-timeout";
 
-/// What the operator allows: the `default_deadline_ms` and `max_deadline_ms` of `[server]`.
-#[derive(Debug, Clone, Copy, Default)]
+/// What the operator allows: a `default_deadline_ms` and a `max_deadline_ms`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeadlinePolicy {
     /// For calls that bring no `grpc-timeout`.
     pub default: Option<Duration>,
     /// No call gets more than this.
     pub maximum: Option<Duration>,
+}
+
+/// What the operator allows by service and method: `[deadlines.NAME]` before `[server]`.
+#[derive(Debug, Clone, Default)]
+pub struct DeadlinePolicies {
+    server: DeadlinePolicy,
+    /// By `package.Service` and `package.Service/Method`, as the operator wrote them.
+    own: HashMap<String, DeadlinePolicy>,
+}
+
+impl DeadlinePolicies {
+    /// Of the server's policy and those of services and methods by their names, where a value that is none
+    /// leaves the matter to the service or the server.
+    pub fn new(server: DeadlinePolicy, own: impl IntoIterator<Item = (String, DeadlinePolicy)>) -> Self {
+        Self {
+            server,
+            own: own.into_iter().collect(),
+        }
+    }
+
+    /// The policy that holds for `/package.Service/Method`.
+    pub fn of(&self, path: &str) -> DeadlinePolicy {
+        if self.own.is_empty() {
+            return self.server;
+        }
+        let name = path.strip_prefix('/').unwrap_or(path);
+        let service = name.split_once('/').map_or(name, |(service, _)| service);
+        self.own
+            .get(name)
+            .into_iter()
+            .chain(self.own.get(service))
+            .chain([&self.server])
+            .fold(DeadlinePolicy::default(), |policy, next| policy.or(next))
+    }
+}
+
+impl DeadlinePolicy {
+    fn or(self, other: &Self) -> Self {
+        Self {
+            default: self.default.or(other.default),
+            maximum: self.maximum.or(other.maximum),
+        }
+    }
 }
 
 /// When a call expires, if ever.
@@ -90,6 +135,39 @@ impl Deadline {
         u64::try_from(since_epoch.as_nanos()).ok()
     }
 
+    /// This deadline, or one `timeout` from now if that is sooner.
+    pub fn within(&self, timeout: Option<Duration>) -> Self {
+        let sooner = Self::after(Instant::now(), timeout);
+        match (self.expires, sooner.expires) {
+            (Some(expires), Some(other)) if expires <= other => *self,
+            (_, None) => *self,
+            _ => sooner,
+        }
+    }
+
+    /// What remains, as a `grpc-timeout` to send on: at the finest unit that eight digits hold, rounded down,
+    /// so that whoever it is sent to gives up no later than this call. None if it never expires.
+    pub fn to_header(&self) -> Option<HeaderValue> {
+        const MOST: u128 = 99_999_999;
+        let nanos = self.remaining()?.as_nanos();
+        let units = [
+            ("n", 1),
+            ("u", 1_000),
+            ("m", 1_000_000),
+            ("S", 1_000_000_000),
+            ("M", 60_000_000_000),
+        ];
+        let text = units
+            .into_iter()
+            .map(|(unit, size)| (nanos / size, unit))
+            .find(|(amount, _)| *amount <= MOST)
+            .map_or_else(
+                || format!("{}H", (nanos / 3_600_000_000_000).min(MOST)),
+                |(amount, unit)| format!("{amount}{unit}"),
+            );
+        HeaderValue::from_str(&text).ok()
+    }
+
     /// Runs `work` until it ends or the call expires.
     pub async fn bound<F: Future>(&self, work: F) -> Result<F::Output, Expired> {
         match self.expires {
@@ -126,6 +204,8 @@ fn parse_timeout(value: &[u8]) -> Result<Duration, MalformedTimeout> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn deadline(timeout: &str, policy: DeadlinePolicy) -> Result<Deadline, MalformedTimeout> {
         let mut headers = HeaderMap::new();
@@ -181,18 +261,40 @@ mod tests {
             assert_eq!(deadline.expires, deadline.arrived.checked_add(budget));
         };
         let policy = DeadlinePolicy {
-            default: Some(Duration::from_secs(3)),
-            maximum: Some(Duration::from_secs(10)),
+            default: Some(3 * SECOND),
+            maximum: Some(10 * SECOND),
         };
         let without = Deadline::from_headers(&HeaderMap::new(), Instant::now(), &policy).expect("none");
-        within(without, Duration::from_secs(3));
+        within(without, 3 * SECOND);
         let long = deadline("1H", policy).expect("an hour");
-        within(long, Duration::from_secs(10));
+        within(long, 10 * SECOND);
         let short = deadline("1S", policy).expect("a second");
-        within(short, Duration::from_secs(1));
+        within(short, SECOND);
     }
 
-    #[tokio::test]
+    #[test]
+    fn a_method_goes_before_its_service_and_that_before_the_server() {
+        let seconds = |default: Option<u32>, maximum: Option<u32>| DeadlinePolicy {
+            default: default.map(|seconds| seconds * SECOND),
+            maximum: maximum.map(|seconds| seconds * SECOND),
+        };
+        let own = [
+            ("shop.v1.Orders".to_owned(), seconds(Some(2), Some(20))),
+            ("shop.v1.Orders/Report".to_owned(), seconds(None, Some(60))),
+        ];
+        let policies = DeadlinePolicies::new(seconds(Some(1), Some(10)), own);
+        for (path, expected) in [
+            ("/shop.v1.Orders/Report", seconds(Some(2), Some(60))),
+            ("/shop.v1.Orders/Place", seconds(Some(2), Some(20))),
+            ("/shop.v1.Stock/Report", seconds(Some(1), Some(10))),
+            ("/shop.v1.Orders2/Report", seconds(Some(1), Some(10))),
+            ("", seconds(Some(1), Some(10))),
+        ] {
+            assert_eq!(policies.of(path), expected, "{path}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn huge_timeouts_saturate() {
         let eleven_millennia = deadline("99999999H", DeadlinePolicy::default()).expect("valid");
         assert!(!eleven_millennia.expired());
@@ -207,11 +309,62 @@ mod tests {
         assert!(in_minutes.bound(std::future::ready(7)).await.is_ok());
     }
 
-    #[tokio::test]
-    async fn expiry_ends_the_work() {
-        let deadline = deadline("10m", DeadlinePolicy::default()).expect("valid");
+    #[tokio::test(start_paused = true)]
+    async fn expiry_ends_the_work_and_no_moment_sooner() {
+        let deadline = deadline("10S", DeadlinePolicy::default()).expect("valid");
+        let began = Instant::now();
         assert_eq!(deadline.bound(std::future::pending::<()>()).await, Err(Expired));
+        assert!(began.elapsed() >= 10 * SECOND && began.elapsed() < 10 * SECOND + Duration::from_millis(10));
         assert!(deadline.expired());
         assert_eq!(deadline.remaining(), Some(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_starts_when_the_headers_arrive() {
+        let deadline = deadline("10S", DeadlinePolicy::default()).expect("valid");
+        tokio::time::advance(4 * SECOND).await;
+        assert_eq!(deadline.remaining(), Some(6 * SECOND));
+        assert!(deadline.bound(tokio::time::sleep(5 * SECOND)).await.is_ok());
+        assert!(deadline.bound(tokio::time::sleep(5 * SECOND)).await.is_err());
+        assert_eq!(deadline.elapsed().as_secs(), 10);
+        // What has expired never runs to an end that takes time.
+        assert!(deadline.bound(tokio::time::sleep(SECOND)).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_of_a_call_gets_no_more_than_the_call() {
+        let deadline = deadline("10S", DeadlinePolicy::default()).expect("valid");
+        assert_eq!(deadline.within(None).expires, deadline.expires);
+        assert_eq!(deadline.within(Some(11 * SECOND)).expires, deadline.expires);
+        assert_eq!(deadline.within(Some(Duration::MAX)).expires, deadline.expires);
+        tokio::time::advance(3 * SECOND).await;
+        assert_eq!(deadline.within(Some(2 * SECOND)).remaining(), Some(2 * SECOND));
+        let endless = Deadline::after(Instant::now(), None);
+        assert_eq!(endless.within(Some(SECOND)).remaining(), Some(SECOND));
+        assert_eq!(endless.within(None).remaining(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_remains_is_sent_on_rounded_down_in_eight_digits() {
+        let header = |budget: Duration| {
+            let header = Deadline::after(Instant::now(), Some(budget)).to_header();
+            header.map(|value| value.to_str().expect("text").to_owned())
+        };
+        for (budget, expected) in [
+            (Duration::ZERO, "0n"),
+            (Duration::from_nanos(99_999_999), "99999999n"),
+            (Duration::from_millis(100), "100000u"),
+            (Duration::from_nanos(100_000_999), "100000u"),
+            (Duration::from_secs(99), "99000000u"),
+            (Duration::from_secs(100), "100000m"),
+            (Duration::from_secs(100_000), "100000S"),
+            (Duration::from_secs(5_999_999_999), "99999999M"),
+        ] {
+            let sent = header(budget).expect("it expires");
+            assert_eq!(sent, expected, "{budget:?}");
+            let read = parse_timeout(sent.as_bytes()).expect("well-formed");
+            assert!(read <= budget, "{budget:?}: {sent}");
+        }
+        assert_eq!(Deadline::after(Instant::now(), None).to_header(), None);
     }
 }

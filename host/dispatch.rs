@@ -13,8 +13,9 @@ use tracing::Instrument;
 use crate::admission::Admission;
 use crate::capability::Namespace;
 use crate::capability::store::{Access, Store};
+use crate::capability::upstream::{Journal, Refusal, Usage};
 use crate::commit::{NotCommitted, commit};
-use crate::deadline::{Deadline, DeadlinePolicy};
+use crate::deadline::{Deadline, DeadlinePolicies};
 use crate::metadata::{AnswerMetadata, RequestMetadata};
 use crate::observe::{Throttle, printable};
 use crate::plugin::state::{Attempt, Call};
@@ -30,7 +31,7 @@ const MAX_SHOWN_BYTES: usize = 256;
 #[derive(Debug, Clone)]
 pub struct CallLimits {
     /// Server-side deadlines.
-    pub deadlines: DeadlinePolicy,
+    pub deadlines: DeadlinePolicies,
     /// The request message, in bytes.
     pub max_request_bytes: usize,
     /// The response message, in bytes.
@@ -116,9 +117,10 @@ impl Dispatcher {
     }
 
     async fn call(&self, head: Parts, body: tonic::body::Body, peer: String) -> Result<Answer, Failure> {
-        let deadline = Deadline::from_headers(&head.headers, Instant::now(), &self.limits.deadlines)
-            .map_err(|_| Failure::MalformedTimeout)?;
+        let arrived = Instant::now();
         let path = head.uri.path();
+        let deadline = Deadline::from_headers(&head.headers, arrived, &self.limits.deadlines.of(path))
+            .map_err(|_| Failure::MalformedTimeout)?;
         let route = self.router.resolve(path).ok_or_else(|| Failure::UnknownMethod {
             path: printable(path, MAX_SHOWN_BYTES),
         })?;
@@ -140,6 +142,7 @@ impl Dispatcher {
                     metadata,
                     peer,
                     decisions: Mutex::default(),
+                    upstream: Journal::default(),
                 };
                 self.attempts(&route, Arc::new(call), request).await
             };
@@ -173,11 +176,15 @@ impl Dispatcher {
                 transaction: self.store.begin(&generation.name, access),
                 answer: AnswerMetadata::default(),
                 decisions_asked: 0,
+                upstream: Usage::default(),
             };
             let finished = call
                 .deadline
                 .bound(generation.run(attempt, route.method, request.clone()))
                 .await??;
+            if finished.attempt.upstream.diverged() {
+                return Err(Refusal::Diverged.into());
+            }
             let message = match finished.outcome {
                 Ok(message) => message,
                 // Dropping the attempt discards what it staged.

@@ -89,6 +89,11 @@ impl RequestMetadata {
         entries
     }
 
+    /// All values of `key` as they came, for sending on.
+    pub fn raw(&self, key: &str) -> impl Iterator<Item = &HeaderValue> {
+        self.headers.get_all(key).iter()
+    }
+
     /// The first value of a text key.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.headers.get(key)?.to_str().ok()
@@ -143,10 +148,10 @@ pub enum MetadataError {
     #[error("the value of metadata key {0:?} is not printable ASCII: use a key that ends in -bin for bytes")]
     InvalidValue(String),
     /// Too many bytes.
-    #[error("the answer's metadata is over the limit of {0} bytes")]
+    #[error("the metadata is over the limit of {0} bytes")]
     TooLarge(usize),
     /// Too many entries.
-    #[error("the answer's metadata is over the limit of {0} entries")]
+    #[error("the metadata is over the limit of {0} entries")]
     TooMany(usize),
 }
 
@@ -178,8 +183,7 @@ impl AnswerMetadata {
         value: &[u8],
         limits: &MetadataLimits,
     ) -> Result<(), MetadataError> {
-        let name = answer_key(key)?;
-        let value = answer_value(key, value)?;
+        let (name, value) = to_header(key, value)?;
         if self.initial.len() + self.trailing.len() >= limits.max_entries {
             return Err(MetadataError::TooMany(limits.max_entries));
         }
@@ -202,7 +206,19 @@ impl AnswerMetadata {
     }
 }
 
-fn answer_key(key: &str) -> Result<HeaderName, MetadataError> {
+/// An entry that a guest wants to send, as a header.
+///
+/// # Errors
+/// If the key is reserved or not valid, or the value is not.
+pub fn to_header(key: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), MetadataError> {
+    Ok((check_key(key)?, encode_value(key, value)?))
+}
+
+/// Whether `key` may be sent as metadata.
+///
+/// # Errors
+/// If it is reserved or not valid.
+pub fn check_key(key: &str) -> Result<HeaderName, MetadataError> {
     let shown = || key.chars().take(64).collect::<String>();
     if key.starts_with("grpc-") || key.starts_with(':') || TRANSPORT_HEADERS.contains(&key) {
         return Err(MetadataError::Reserved(shown()));
@@ -214,7 +230,7 @@ fn answer_key(key: &str) -> Result<HeaderName, MetadataError> {
     HeaderName::from_bytes(key.as_bytes()).map_err(|_| MetadataError::InvalidKey(shown()))
 }
 
-fn answer_value(key: &str, value: &[u8]) -> Result<HeaderValue, MetadataError> {
+fn encode_value(key: &str, value: &[u8]) -> Result<HeaderValue, MetadataError> {
     let invalid = || MetadataError::InvalidValue(key.chars().take(64).collect());
     if is_binary(key) {
         // Unpadded, as the gRPC protocol asks of senders.

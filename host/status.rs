@@ -10,6 +10,8 @@ use prost::Message as _;
 use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::capability::upstream::Refusal;
+
 /// The `domain` of the `google.rpc.ErrorInfo` that every status made by the host carries.
 pub const ERROR_DOMAIN: &str = "mortise";
 
@@ -24,6 +26,8 @@ pub enum Blame {
     Host,
     /// The store could not read or commit.
     Store,
+    /// A service outside that the plugin called.
+    Upstream,
 }
 
 impl Blame {
@@ -34,6 +38,7 @@ impl Blame {
             Self::Plugin => "plugin",
             Self::Host => "host",
             Self::Store => "store",
+            Self::Upstream => "upstream",
         }
     }
 }
@@ -122,6 +127,9 @@ pub enum Failure {
         /// For the operator's log.
         cause: String,
     },
+    /// A call of the plugin's to an upstream came to nothing. It is the plugin that hears of it; only
+    /// [`Refusal::Diverged`] ends the call by itself.
+    Upstream(Refusal),
     /// A fault of the host itself.
     Internal {
         /// For the operator's log.
@@ -161,13 +169,22 @@ pub const REASONS: &[&str] = &[
     "CONFLICT",
     "STORE_UNAVAILABLE",
     "COMMIT_UNKNOWN",
+    "UPSTREAM_NOT_ALLOWED",
+    "UPSTREAM_INVALID_REQUEST",
+    "UPSTREAM_LIMIT",
+    "UPSTREAM_OVERLOADED",
+    "UPSTREAM_CIRCUIT_OPEN",
+    "UPSTREAM_UNREACHABLE",
+    "UPSTREAM_TIMEOUT",
+    "UPSTREAM_MALFORMED",
+    "UPSTREAM_DIVERGED",
     "INTERNAL",
 ];
 
 impl Failure {
     /// What the client hears, and who is to blame.
     pub fn row(&self) -> Row {
-        use Blame::{Client, Host, Plugin, Store};
+        use Blame::{Client, Host, Plugin, Store, Upstream};
         let row = |reason, code, blame, message: Cow<'static, str>| Row {
             reason,
             code,
@@ -285,6 +302,25 @@ impl Failure {
                 Store,
                 "It is not known whether the change was kept".into(),
             ),
+            Self::Upstream(refusal) => {
+                let (reason, code, blame) = match refusal {
+                    Refusal::NotGranted { .. } | Refusal::MethodNotAllowed { .. } => {
+                        ("UPSTREAM_NOT_ALLOWED", Code::PermissionDenied, Plugin)
+                    }
+                    Refusal::Invalid { .. } => ("UPSTREAM_INVALID_REQUEST", Code::InvalidArgument, Plugin),
+                    Refusal::RequestTooLarge { .. }
+                    | Refusal::TooManyCalls { .. }
+                    | Refusal::TooManyBytes { .. } => ("UPSTREAM_LIMIT", Code::ResourceExhausted, Plugin),
+                    Refusal::ReplyTooLarge { .. } => ("UPSTREAM_LIMIT", Code::ResourceExhausted, Upstream),
+                    Refusal::Overloaded { .. } => ("UPSTREAM_OVERLOADED", Code::Unavailable, Upstream),
+                    Refusal::CircuitOpen { .. } => ("UPSTREAM_CIRCUIT_OPEN", Code::Unavailable, Upstream),
+                    Refusal::Unreachable { .. } => ("UPSTREAM_UNREACHABLE", Code::Unavailable, Upstream),
+                    Refusal::TimedOut { .. } => ("UPSTREAM_TIMEOUT", Code::DeadlineExceeded, Upstream),
+                    Refusal::Malformed { .. } => ("UPSTREAM_MALFORMED", Code::Internal, Upstream),
+                    Refusal::Diverged => ("UPSTREAM_DIVERGED", Code::Aborted, Store),
+                };
+                row(reason, code, blame, refusal.to_string().into())
+            }
             Self::Internal { .. } => row(
                 "INTERNAL",
                 Code::Internal,
@@ -315,8 +351,30 @@ impl Failure {
     /// The status as the client gets it, with its reason as `google.rpc.ErrorInfo`.
     pub fn to_status(&self) -> tonic::Status {
         let row = self.row();
-        let details = ErrorDetails::with_error_info(row.reason, ERROR_DOMAIN, [] as [(String, String); 0]);
-        tonic::Status::with_error_details(row.code, row.message, details)
+        tonic::Status::with_error_details(row.code, row.message, self.details(row.reason))
+    }
+
+    /// The same, for a plugin that asked for what the host could not do.
+    pub fn to_guest(&self) -> GuestStatus {
+        let row = self.row();
+        let details = self.details(row.reason);
+        let status = tonic::Status::with_error_details(row.code, row.message, details);
+        let encoded = tonic_types::Status::decode(status.details()).unwrap_or_default();
+        GuestStatus {
+            code: row.code,
+            message: status.message().to_owned(),
+            details: encoded.details,
+        }
+    }
+
+    fn details(&self, reason: &str) -> ErrorDetails {
+        let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, [] as [(String, String); 0]);
+        if let Self::Upstream(refusal) = self
+            && let Some(delay) = refusal.retry_after()
+        {
+            details.set_retry_info(Some(delay));
+        }
+        details
     }
 }
 
@@ -376,6 +434,12 @@ fn encoded_bytes(message: &str) -> usize {
     message.bytes().map(|byte| if plain(byte) { 1 } else { 3 }).sum()
 }
 
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Upstream(refusal)
+    }
+}
+
 /// The code as the gRPC specification writes it.
 pub fn code_name(code: Code) -> &'static str {
     match code {
@@ -411,6 +475,7 @@ mod tests {
 
     fn one_of_each() -> Vec<Failure> {
         let cause = || "secret cause".to_owned();
+        let target = || "stock".to_owned();
         vec![
             Failure::MalformedTimeout,
             Failure::MalformedBinaryMetadata { key: "k-bin".into() },
@@ -438,6 +503,18 @@ mod tests {
             Failure::Conflict { attempts: 5 },
             Failure::StoreUnavailable { cause: cause() },
             Failure::CommitUnknown { cause: cause() },
+            Failure::Upstream(Refusal::NotGranted { target: target() }),
+            Failure::Upstream(Refusal::Invalid { what: "x".into() }),
+            Failure::Upstream(Refusal::TooManyCalls { limit: 1 }),
+            Failure::Upstream(Refusal::Overloaded { target: target() }),
+            Failure::Upstream(Refusal::CircuitOpen {
+                target: target(),
+                retry_after: std::time::Duration::from_secs(1),
+            }),
+            Failure::Upstream(Refusal::Unreachable { target: target() }),
+            Failure::Upstream(Refusal::TimedOut { target: target() }),
+            Failure::Upstream(Refusal::Malformed { target: target() }),
+            Failure::Upstream(Refusal::Diverged),
             Failure::Internal { cause: cause() },
         ]
     }

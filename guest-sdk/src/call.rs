@@ -11,6 +11,7 @@ use crate::config::{self, ConfigValue};
 use crate::limits::{self, Decision, Rate};
 use crate::metadata::{AnswerMetadata, Block, RequestMetadata};
 use crate::store::{ReadStore, ReadTable, Store, Table};
+use crate::upstream::Upstream;
 use crate::{Status, host};
 
 /// The call in progress, in a method that may change state.
@@ -186,6 +187,12 @@ impl ReadCall {
     /// The store as plain bytes, for reading.
     pub fn store(&self) -> ReadStore<'_> {
         ReadStore::new()
+    }
+
+    /// The target `name` outside, which the plugin must ask for with `#[plugin(grants(…))]` and the operator
+    /// must grant. See [`upstream`](crate::upstream).
+    pub fn upstream(&self, name: &str) -> Upstream<'_> {
+        Upstream::new(name)
     }
 
     /// Takes `tokens` from the rate-limit bucket `bucket`, which all instances of the plugin share. What is

@@ -8,7 +8,7 @@ use prost::Message;
 use crate::bindings::exports::mortise::plugin::handler as wit;
 use crate::bindings::mortise::plugin::types::Status as WitStatus;
 use crate::config::{ConfigKey, ConfigKind};
-use crate::plugin::{self, Plugin};
+use crate::plugin::{self, Grant, Plugin};
 use crate::{log, panic};
 
 /// A plugin behind the contract's exports.
@@ -48,7 +48,7 @@ pub(crate) fn describe<P: Plugin>() -> wit::Description {
             })
             .collect(),
         config: P::CONFIG.iter().map(config_key).collect(),
-        grants: Vec::new(),
+        grants: P::GRANTS.iter().map(grant).collect(),
     }
 }
 
@@ -75,6 +75,14 @@ fn merge_descriptors(sets: impl Iterator<Item = &'static [u8]>) -> Vec<u8> {
         }
     }
     union.encode_to_vec()
+}
+
+fn grant(grant: &Grant) -> wit::Grant {
+    wit::Grant {
+        capability: grant.capability.to_owned(),
+        target: grant.target.to_owned(),
+        reason: grant.reason.to_owned(),
+    }
 }
 
 fn config_key(key: &ConfigKey) -> wit::ConfigKey {

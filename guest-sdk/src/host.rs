@@ -8,7 +8,7 @@ pub(crate) use wasm::*;
 
 #[cfg(target_family = "wasm")]
 mod wasm {
-    pub(crate) use crate::bindings::mortise::plugin::{call, config, events, limits, log, store};
+    pub(crate) use crate::bindings::mortise::plugin::{call, config, events, limits, log, store, upstream};
 
     pub(crate) mod clock {
         use std::time::SystemTime;

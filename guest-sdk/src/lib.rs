@@ -17,6 +17,7 @@ pub mod store;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod text;
+pub mod upstream;
 
 pub use call::{Call, Principal, ReadCall, TraceContext};
 pub use config::{Config, ConfigKey, ConfigKind, ConfigValue};
@@ -28,6 +29,7 @@ pub use prost;
 pub use prost_types;
 pub use status::{Code, Status};
 pub use store::{Key, Scan};
+pub use upstream::Upstream;
 
 /// Includes what `mortise-guest-codegen` made of a proto package: its messages and one trait for each of
 /// its services.

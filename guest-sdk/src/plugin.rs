@@ -16,6 +16,19 @@ pub trait Plugin {
     const SERVICES: &'static [Service];
     /// The configuration keys it understands.
     const CONFIG: &'static [ConfigKey];
+    /// What it needs outside its sandbox.
+    const GRANTS: &'static [Grant] = &[];
+}
+
+/// Something outside the sandbox that the plugin asks for and the operator must allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The kind: `upstream`.
+    pub capability: &'static str,
+    /// Which one, by the operator's name.
+    pub target: &'static str,
+    /// Why, in one sentence for the operator.
+    pub reason: &'static str,
 }
 
 /// A service and the functions behind its methods.

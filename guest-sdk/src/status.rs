@@ -227,6 +227,21 @@ impl From<wit::Error> for Status {
     }
 }
 
+/// An upstream's.
+impl From<wit::Status> for Status {
+    fn from(status: wit::Status) -> Status {
+        let details = status.details.into_iter();
+        Status {
+            code: status.code.into(),
+            message: status.message,
+            details: details
+                .map(|wit::Detail { type_url, value }| Detail { type_url, value })
+                .collect(),
+            cause: None,
+        }
+    }
+}
+
 impl From<Status> for wit::Status {
     fn from(status: Status) -> wit::Status {
         let details = status.details.into_iter();

@@ -1,5 +1,6 @@
-//! What a plugin may ask of the host, one folder per capability. The code here knows neither WebAssembly nor
-//! gRPC: the bindings translate a guest's imports into these calls.
+//! What a plugin may ask of the host, one folder per capability. The code here does not know WebAssembly: the
+//! bindings translate a guest's imports into these calls. Nor does it know gRPC, but for `upstream`, which
+//! speaks it.
 
 mod directory;
 mod error;
@@ -8,6 +9,7 @@ mod namespace;
 pub mod events;
 pub mod limits;
 pub mod store;
+pub mod upstream;
 
 pub use error::{Error, ErrorKind};
 pub use namespace::{InvalidNamespace, Namespace};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{ConfigArgs, print};
-use crate::config::{Config, ConfigError, ConfigErrors, Isolation};
+use crate::config::{Config, ConfigError, ConfigErrors, Isolation, MethodName};
 use crate::generations::{GateError, LoadError, Loader, PluginSettings};
 use crate::plugin::artifact::Artifact;
 
@@ -34,14 +34,17 @@ pub(super) fn run(mut args: CheckArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let services = runtime.block_on(load_plugins(&config, &mut errors))?;
+    let mut unserved: Vec<_> = config.deadlines.keys().collect();
+    let services = runtime.block_on(load_plugins(&config, &mut unserved, &mut errors))?;
     ConfigErrors::check(errors)?;
-    print(&summary(&config, &services))
+    print(&summary(&config, &services, &unserved))
 }
 
-/// Loads each plugin whose file is there. Returns the services of each that could be served.
+/// Loads each plugin whose file is there. Returns the services of each that could be served, and takes what
+/// they serve from `unserved`.
 async fn load_plugins(
     config: &Config,
+    unserved: &mut Vec<&MethodName>,
     errors: &mut Vec<ConfigError>,
 ) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let mut services: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -66,6 +69,7 @@ async fn load_plugins(
                     .into_iter()
                     .map(str::to_owned)
                     .collect();
+                unserved.retain(|name| !generation.description.serves(name));
                 errors.extend(claimed_twice(config, &name, &offered, &services));
                 services.insert(name, offered);
             }
@@ -86,7 +90,7 @@ pub(super) fn mistakes(config: &Config, name: &str, error: &LoadError) -> Vec<Co
             .map(|(key, problem)| config.error(&format!("plugins.{name}.config.{key}"), problem))
             .collect(),
         LoadError::Gate {
-            error: error @ GateError::Grant { .. },
+            error: error @ (GateError::Grant { .. } | GateError::Upstream),
             ..
         } => {
             vec![config.error(&format!("plugins.{name}.grants"), error.to_string())]
@@ -119,7 +123,7 @@ fn claimed_twice(
 }
 
 /// What would be served. Values for plugins are not shown: they may be secret.
-fn summary(config: &Config, services: &BTreeMap<String, Vec<String>>) -> String {
+fn summary(config: &Config, services: &BTreeMap<String, Vec<String>>, unserved: &[&MethodName]) -> String {
     let mut page = String::from("The configuration is valid.\n");
     let _ = writeln!(page, "listen   {}", config.server.listen);
     let _ = writeln!(page, "data     {}", config.server.data.display());
@@ -132,6 +136,12 @@ fn summary(config: &Config, services: &BTreeMap<String, Vec<String>>) -> String 
         for service in services.get(name.as_str()).into_iter().flatten() {
             let _ = writeln!(page, "           {service}");
         }
+    }
+    for (name, upstream) in &config.upstreams {
+        let _ = writeln!(page, "upstream {name}: {}", upstream.url);
+    }
+    for name in unserved {
+        let _ = writeln!(page, "warning  deadlines.\"{name}\": no plugin serves it");
     }
     page
 }

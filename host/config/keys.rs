@@ -9,20 +9,22 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::{HeaderName, Uri};
 use toml::de::DeTable;
 
 use super::reader::{Reader, join};
 use super::setting::{
-    Choices, Description, FreeTable, GIB, Grants, KIB, MIB, Origins, Setting, TIB, address, bytes, choice,
-    choices, count, count_u32, log_filter, long_bytes, long_count, millis, optional, path_to, seconds,
-    toggle,
+    AllowedMethods, Choices, Description, FreeTable, GIB, Grants, KIB, MIB, MetadataKeys, Origins, Setting,
+    TIB, Url, address, bytes, choice, choices, count, count_u32, log_filter, long_bytes, long_count, millis,
+    optional, path_to, seconds, toggle,
 };
 use super::value::ConfigValue;
+use crate::capability::upstream::AllowedMethod;
 use crate::server::Encoding;
 
 /// A section as the reference and the schema see it.
 pub(super) struct Section {
-    /// `server`, or `plugins.NAME` for the section that each plugin has.
+    /// `server`, or `plugins.NAME` for a section that each of several has.
     pub(super) path: &'static str,
     pub(super) doc: &'static str,
     pub(super) keys: fn() -> Vec<Key>,
@@ -57,6 +59,8 @@ pub(super) const SECTIONS: &[Section] = &[
     Cache::SECTION,
     Engine::SECTION,
     Plugin::SECTION,
+    Upstream::SECTION,
+    MethodDeadlines::SECTION,
 ];
 
 macro_rules! section {
@@ -92,6 +96,7 @@ macro_rules! section {
                 $name { $( $field: reader.setting(table, path, $key, &$setting) ),+ }
             }
 
+            #[allow(dead_code, reason = "some sections only come from a file")]
             fn defaults() -> Self {
                 $name { $( $field: $setting.default() ),+ }
             }
@@ -197,10 +202,11 @@ section! {
             optional("no maximum", seconds(1, 1, 31_536_000));
         /// How long calls may go on when their connection has reached its age, before it is cut.
         "max_connection_age_grace_s" => max_connection_age_grace: Duration = seconds(60, 1, 86_400);
-        /// The deadline of a call that brings none.
+        /// The deadline of a call that brings none. `[deadlines.NAME]` sets others for services and methods.
         "default_deadline_ms" => default_deadline: Option<Duration> =
             optional("such a call may run for as long as `max_deadline_ms` allows", millis(1, 1, 86_400_000));
-        /// The longest any call may take. A longer `grpc-timeout` is cut to it.
+        /// The longest a call may take. A longer `grpc-timeout` is cut to it. `[deadlines.NAME]` sets others
+        /// for services and methods.
         "max_deadline_ms" => max_deadline: Option<Duration> =
             optional("no maximum", millis(1, 1, 86_400_000));
         /// On shutdown: how long the host goes on accepting calls while its health is NOT_SERVING, so that
@@ -339,12 +345,98 @@ section! {
         /// The smallest answer of this plugin that is compressed.
         "compress_min_bytes" => compress_min_bytes: Option<usize> =
             optional("`server.compress_min_bytes`", bytes(KIB, 0, GIB));
-        /// What this plugin may use outside its sandbox. The plugin must ask for it as well. Its own
-        /// store, events, log and rate limits, the clock and random numbers need no grant.
+        /// What this plugin may use outside its sandbox: `upstream:NAME` lets it call the target
+        /// `[upstreams.NAME]`. The plugin must ask for it as well; `mortise inspect` shows what it asks for.
+        /// Its own store, events, log and rate limits, the clock and random numbers need no grant.
         "grants" => grants: Vec<String> = Grants;
+        /// The most upstream calls that one call of this plugin may make. The next one fails, in the plugin.
+        "max_upstream_calls" => max_upstream_calls: u32 = count_u32(100, 1, 100_000);
+        /// The most bytes that upstreams may answer to one call of this plugin, all answers together. They are
+        /// kept until the call ends, should it have to run again.
+        "max_upstream_bytes" => max_upstream_bytes: u64 = long_bytes(16 * MIB, KIB, GIB);
         /// Values for the plugin itself. A plugin reads strings as they are, numbers and booleans as they
         /// stand in the file, arrays and tables as JSON. Keys the plugin does not declare are refused.
         "config" => config: BTreeMap<String, ConfigValue> = FreeTable;
+    }
+}
+
+section! {
+    /// A service outside that plugins may call: those that ask for it and have `upstream:NAME` in their
+    /// `grants`. NAME is the operator's choice, by the rule of plugin names; plugins know the target by it.
+    /// All plugins share one connection to a target, its bounds and its circuit breaker.
+    Upstream at "upstreams.NAME" {
+        /// Where the target is: `http://HOST:PORT`, or `https://HOST:PORT` for TLS. It must speak gRPC over
+        /// HTTP/2. Required.
+        "url" => url: Uri = Url;
+        /// With https: a file of CA certificates in PEM, one of which the target's certificate must come from.
+        "ca_file" => ca_file: Option<PathBuf> = optional("the CAs that the system trusts", path_to("file", "-"));
+        /// What may be called: methods, `package.Service/Method`, or all of a service, `package.Service/*`.
+        /// Anything else fails in the plugin, PERMISSION_DENIED.
+        "methods" => methods: Vec<AllowedMethod> = AllowedMethods;
+        /// Keys of the client's metadata that go along, where the plugin does not set them itself. `traceparent`
+        /// and `tracestate` always do.
+        "forward_metadata" => forward_metadata: Vec<HeaderName> = MetadataKeys;
+        /// The most calls to the target at once.
+        "max_concurrent" => max_concurrent: usize = count(100, 1, 100_000);
+        /// The most calls that wait for their turn. Further ones fail in the plugin, UNAVAILABLE.
+        "max_queued" => max_queued: usize = count(100, 0, 100_000);
+        /// How long connecting may take, TLS included.
+        "connect_timeout_ms" => connect_timeout: Duration = millis(1000, 1, 600_000);
+        /// How long a call to the target may take, retries included. What remains of the client's deadline
+        /// bounds it anyway.
+        "timeout_ms" => timeout: Option<Duration> =
+            optional("the client's deadline alone decides", millis(1, 1, 86_400_000));
+        /// How often a call is repeated when the target cannot be reached or answers UNAVAILABLE, with pauses
+        /// that double from 50 ms, while there is time. Each repetition carries the same `idempotency-key`.
+        "retries" => retries: u32 = count_u32(2, 0, 100);
+        /// After so many calls in a row that did not reach the target, were answered UNAVAILABLE or took longer
+        /// than `timeout_ms`, the target is left alone for `breaker_open_ms`: calls fail in the plugin at once,
+        /// UNAVAILABLE. Then one call tries. 0 never leaves it alone.
+        "breaker_failures" => breaker_failures: u32 = count_u32(10, 0, 1_000_000);
+        /// How long a target that keeps failing is left alone.
+        "breaker_open_ms" => breaker_open: Duration = millis(5000, 1, 3_600_000);
+        /// The largest message that a plugin may send to the target.
+        "max_request_bytes" => max_request_bytes: usize = bytes(4 * MIB, 1, GIB);
+        /// The largest message that the target may answer with.
+        "max_response_bytes" => max_response_bytes: usize = bytes(4 * MIB, 1, GIB);
+    }
+}
+
+section! {
+    /// Deadlines for one service or method instead of those of `[server]`. NAME is `package.Service` or
+    /// `package.Service/Method`, in quotes: `[deadlines."order.v1.OrderService"]`. For each key a method's value
+    /// goes before its service's, and that before `[server]`'s. A name that no plugin serves gets a warning.
+    MethodDeadlines at "deadlines.NAME" {
+        /// The deadline of a call that brings none.
+        "default_deadline_ms" => default: Option<Duration> =
+            optional("that of the service, or of `[server]`", millis(1, 1, 86_400_000));
+        /// The longest a call may take, also where `[server]` allows less. A longer `grpc-timeout` is cut to it.
+        "max_deadline_ms" => maximum: Option<Duration> =
+            optional("that of the service, or of `[server]`", millis(1, 1, 86_400_000));
+    }
+}
+
+impl Upstream {
+    /// Reads `[upstreams.NAME]`; none if it is no table, which is reported.
+    pub(super) fn read<'s>(reader: &mut Reader<'s>, upstreams: &DeTable<'s>, name: &str) -> Option<Self> {
+        let table = reader.table(upstreams, "upstreams", name)?;
+        Some(Upstream::read_table(
+            reader,
+            Some(table),
+            &join("upstreams", name),
+        ))
+    }
+}
+
+impl MethodDeadlines {
+    /// Reads `[deadlines.NAME]`; none if it is no table, which is reported.
+    pub(super) fn read<'s>(reader: &mut Reader<'s>, deadlines: &DeTable<'s>, name: &str) -> Option<Self> {
+        let table = reader.table(deadlines, "deadlines", name)?;
+        Some(MethodDeadlines::read_table(
+            reader,
+            Some(table),
+            &join("deadlines", name),
+        ))
     }
 }
 

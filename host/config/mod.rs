@@ -5,13 +5,16 @@
 //! `docs/mortise.schema.json` are generated from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use toml::de::DeTable;
 
 mod error;
 mod keys;
+mod method;
 mod name;
 mod reader;
 pub mod reference;
@@ -19,10 +22,15 @@ mod setting;
 mod value;
 
 pub use error::{ConfigError, ConfigErrors, Location};
-pub use keys::{Cache, Engine, Events, Isolation, Log, LogFormat, Plugin, RateLimits, Server, Store};
+pub use keys::{
+    Cache, Engine, Events, Isolation, Log, LogFormat, MethodDeadlines, Plugin, RateLimits, Server, Store,
+    Upstream,
+};
+pub use method::{InvalidMethodName, MethodName};
 pub use name::{InvalidPluginName, PluginName};
 pub use value::{ConfigValue, ValueKind};
 
+use crate::deadline::{DeadlinePolicies, DeadlinePolicy};
 use crate::server::{Tls, TlsFile, TlsFiles};
 use keys::{SECTIONS, Section};
 use reader::{Reader, Source, join};
@@ -46,6 +54,10 @@ pub struct Config {
     pub engine: Engine,
     /// `[plugins.NAME]`
     pub plugins: BTreeMap<PluginName, Plugin>,
+    /// `[upstreams.NAME]`
+    pub upstreams: BTreeMap<PluginName, Upstream>,
+    /// `[deadlines.NAME]`
+    pub deadlines: BTreeMap<MethodName, MethodDeadlines>,
     /// Where each key stands that a file sets.
     locations: BTreeMap<String, Location>,
     /// The flag that each key comes from which a flag sets.
@@ -95,6 +107,7 @@ impl Config {
         config.check_agreement(&mut errors);
         config.check_tls(&mut errors);
         config.check_plugins(complete, &mut errors);
+        config.check_upstreams(complete, &mut errors);
         (config, errors)
     }
 
@@ -167,7 +180,9 @@ impl Config {
             log: Log::read(reader, root),
             cache: Cache::read(reader, root),
             engine: Engine::read(reader, root),
-            plugins: read_plugins(reader, root),
+            plugins: read_named(reader, root, "plugins", Plugin::read),
+            upstreams: read_named(reader, root, "upstreams", Upstream::read),
+            deadlines: read_named(reader, root, "deadlines", MethodDeadlines::read),
             locations: BTreeMap::new(),
             flags: BTreeMap::new(),
         }
@@ -220,6 +235,76 @@ impl Config {
             if plugin.max_concurrent_calls.is_some_and(|calls| calls > max) {
                 let problem = format!("is more than server.max_concurrent_calls, which is {max}");
                 errors.push(self.error(&format!("plugins.{name}.max_concurrent_calls"), problem));
+            }
+            let targets = plugin
+                .grants
+                .iter()
+                .filter_map(|grant| grant.strip_prefix("upstream:"));
+            for target in targets.filter(|target| !self.upstreams.contains_key(*target)) {
+                let mut error = self.error(
+                    &format!("plugins.{name}.grants"),
+                    format!("\"upstream:{target}\" is granted, and there is no such target"),
+                );
+                error.hint = Some(format!("add [upstreams.{target}] with its url"));
+                errors.push(error);
+            }
+        }
+        self.check_deadlines(errors);
+    }
+
+    /// For each service and method, with what it takes from its service and the server.
+    fn check_deadlines(&self, errors: &mut Vec<ConfigError>) {
+        let policies = self.deadline_policies();
+        for name in self.deadlines.keys() {
+            let policy = policies.of(name.as_str());
+            if let (Some(default), Some(maximum)) = (policy.default, policy.maximum)
+                && default > maximum
+            {
+                let problem = format!(
+                    "the default of {} ms is longer than the maximum of {} ms that holds here",
+                    default.as_millis(),
+                    maximum.as_millis()
+                );
+                errors.push(self.error(&format!("deadlines.{name}"), problem));
+            }
+        }
+    }
+
+    /// What `[server]` and `[deadlines.NAME]` say about deadlines.
+    pub fn deadline_policies(&self) -> DeadlinePolicies {
+        let server = DeadlinePolicy {
+            default: self.server.default_deadline,
+            maximum: self.server.max_deadline,
+        };
+        let own = self.deadlines.iter().map(|(name, deadlines)| {
+            let policy = DeadlinePolicy {
+                default: deadlines.default,
+                maximum: deadlines.maximum,
+            };
+            (name.as_str().to_owned(), policy)
+        });
+        DeadlinePolicies::new(server, own)
+    }
+
+    /// That targets can be called.
+    fn check_upstreams(&self, complete: bool, errors: &mut Vec<ConfigError>) {
+        for (name, upstream) in &self.upstreams {
+            let key = |key: &str| format!("upstreams.{name}.{key}");
+            // A wrong value was reported where it stands.
+            if upstream.url.authority().is_none() {
+                if complete && !self.locations.contains_key(&key("url")) {
+                    errors.push(self.error(&key("url"), "must be set: where the target is"));
+                }
+                continue;
+            }
+            let Some(file) = &upstream.ca_file else { continue };
+            if upstream.url.scheme_str() != Some("https") {
+                errors.push(self.error(&key("ca_file"), "is of no use to a target without TLS (https)"));
+            } else if let Err(error) = std::fs::File::open(file) {
+                errors.push(self.error(
+                    &key("ca_file"),
+                    format!("cannot read {}: {error}", file.display()),
+                ));
             }
         }
     }
@@ -281,24 +366,30 @@ impl Config {
     }
 }
 
-fn read_plugins<'s>(reader: &mut Reader<'s>, root: &DeTable<'s>) -> BTreeMap<PluginName, Plugin> {
-    let mut plugins = BTreeMap::new();
-    let Some(table) = reader.table(root, "", "plugins") else {
-        return plugins;
+/// Every `[section.NAME]`.
+fn read_named<'s, N: FromStr<Err: Display> + Ord, S>(
+    reader: &mut Reader<'s>,
+    root: &DeTable<'s>,
+    section: &str,
+    read: fn(&mut Reader<'s>, &DeTable<'s>, &str) -> Option<S>,
+) -> BTreeMap<N, S> {
+    let mut named = BTreeMap::new();
+    let Some(table) = reader.table(root, "", section) else {
+        return named;
     };
     for key in table.keys() {
         // A bad name does not spare its section from being checked.
-        let name = key.get_ref().parse::<PluginName>();
+        let name = key.get_ref().parse::<N>();
         if let Err(error) = &name {
-            let path = join("plugins", key.get_ref());
+            let path = join(section, key.get_ref());
             reader.report(&key.span(), path, error.to_string(), None);
         }
-        let plugin = Plugin::read(reader, table, key.get_ref());
-        if let (Ok(name), Some(plugin)) = (name, plugin) {
-            plugins.insert(name, plugin);
+        let settings = read(reader, table, key.get_ref());
+        if let (Ok(name), Some(settings)) = (name, settings) {
+            named.insert(name, settings);
         }
     }
-    plugins
+    named
 }
 
 #[cfg(test)]

@@ -11,9 +11,12 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PluginName(String);
 
+/// The rule of names that operators give.
+pub(super) const NAME_RULE: &str = "a name is 1 to 63 characters of a-z, 0-9 and -, beginning with a letter";
+
 /// The text is no [`PluginName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a plugin name is 1 to 63 characters of a-z, 0-9 and -, beginning with a letter")]
+#[error("{NAME_RULE}")]
 pub struct InvalidPluginName;
 
 impl PluginName {

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::PluginName;
 use super::keys::{SECTIONS, Section};
+use super::{MethodName, PluginName};
 
 const INTRODUCTION: &str = include_str!("reference.md");
 
@@ -31,12 +31,16 @@ pub fn markdown() -> String {
 pub fn schema() -> String {
     let mut sections = serde_json::Map::new();
     for section in SECTIONS {
-        let schema = match section.path {
-            "plugins.NAME" => json!({
+        let named = |pattern: &str| {
+            json!({
                 "type": "object",
-                "propertyNames": { "pattern": PluginName::PATTERN },
+                "propertyNames": { "pattern": pattern },
                 "additionalProperties": table_schema(section),
-            }),
+            })
+        };
+        let schema = match section.path {
+            "plugins.NAME" | "upstreams.NAME" => named(PluginName::PATTERN),
+            "deadlines.NAME" => named(MethodName::PATTERN),
             _ => table_schema(section),
         };
         sections.insert(section.top().to_owned(), schema);

@@ -102,8 +102,8 @@ fn every_mistake_is_reported_at_once_with_its_place() {
              hint: did you mean `max_request_bytes`?",
             "mortise.toml:4:19: server.max_connections: 0 is out of range\n  hint: allowed: 1 to 1000000",
             "mortise.toml:5:14: server.reflection: expected true or false, found a string",
-            "mortise.toml:6:10: plugins.Order: a plugin name is 1 to 63 characters of a-z, 0-9 and -, \
-             beginning with a letter",
+            "mortise.toml:6:10: plugins.Order: a name is 1 to 63 characters of a-z, 0-9 and -, beginning with \
+             a letter",
             "mortise.toml:8:13: plugins.Order.isolation: \"reus\" is none of \"call\", \"reuse\"\n  \
              hint: did you mean \"reuse\"?",
             "mortise.toml:9:10: plugins.bill.file: must be set: the path of the plugin's .wasm file",
@@ -220,8 +220,94 @@ fn a_misspelt_log_level_is_not_taken_for_a_target() {
 }
 
 #[test]
-fn grants_are_refused_while_there_is_nothing_to_grant() {
-    let errors = refused(&format!("{PLUGIN}grants = [\"upstream:billing\"]\n"));
+fn grants_name_targets_that_exist() {
+    let target = "[upstreams.stock]\nurl = \"http://127.0.0.1:1\"\n";
+    let config = loads(&format!("{target}{PLUGIN}grants = [\"upstream:stock\"]\n"));
+    assert_eq!(config.plugins["order"].grants, ["upstream:stock"]);
+    assert_eq!(
+        refused(&format!("{target}{PLUGIN}grants = [\"upstream:stok\"]\n")),
+        [
+            "mortise.toml:5:1: plugins.order.grants: \"upstream:stok\" is granted, and there is no such target\n  \
+          hint: add [upstreams.stok] with its url"
+        ]
+    );
+    assert_eq!(
+        refused(&format!("{PLUGIN}grants = [\"upstream:Stock\", \"stock\", 3]\n")).len(),
+        3
+    );
+}
+
+#[test]
+fn upstreams_are_checked() {
+    let config = loads(&with_plugin(
+        "[upstreams.stock]\nurl = \"https://stock.example.com:8443\"\nmethods = [\"stock.v1.Stock/*\"]\n\
+         forward_metadata = [\"user-id\"]\nretries = 0",
+    ));
+    let stock = &config.upstreams["stock"];
+    assert_eq!(stock.url.host(), Some("stock.example.com"));
+    assert!(stock.methods[0].matches("/stock.v1.Stock/Reserve"));
+    assert_eq!(stock.forward_metadata, ["user-id"]);
+    assert_eq!((stock.retries, stock.max_concurrent), (0, 100));
+
+    let problems = refused(&with_plugin(
+        "[upstreams.a]\n\
+         [upstreams.b]\nurl = \"stock:1\"\n\
+         [upstreams.c]\nurl = \"http://stock/v1\"\n\
+         [upstreams.d]\nurl = \"http://stock\"\nca_file = \"order.wasm\"\nmethods = []\n\
+         [upstreams.e]\nurl = \"https://stock\"\nca_file = \"absent.pem\"\nmethods = [\"Reserve\"]\n\
+         forward_metadata = [\"te\", \"User-Id\", \"idempotency-key\"]\n\
+         [upstreams.F]\nurl = \"http://me@stock\"",
+    ));
+    let expected = [
+        "upstreams.a.url: must be set",
+        "upstreams.b.url: \"stock:1\" is neither http:// nor https://",
+        "upstreams.c.url: \"http://stock/v1\" has a path",
+        "upstreams.d.ca_file: is of no use",
+        "upstreams.d.methods: the list is empty",
+        "upstreams.e.ca_file: cannot read absent.pem",
+        "upstreams.e.methods: \"Reserve\" is not the name of a method",
+        "upstreams.e.forward_metadata: metadata key \"te\" is reserved",
+        "upstreams.e.forward_metadata: metadata key \"User-Id\" is not valid",
+        "upstreams.e.forward_metadata: \"idempotency-key\" cannot be forwarded",
+        "upstreams.F: a name is",
+        "upstreams.F.url: \"http://me@stock\" has a user in it",
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, expected) in problems.iter().zip(expected) {
+        assert!(problem.contains(expected), "{problem} instead of {expected}");
+    }
+}
+
+#[test]
+fn deadlines_of_services_and_methods_are_checked() {
+    let config = loads(&with_plugin(
+        "[server]\nmax_deadline_ms = 1000\n[deadlines.\"a.B\"]\ndefault_deadline_ms = 10\n\
+         [deadlines.\"a.B/C\"]\nmax_deadline_ms = 5000",
+    ));
+    let policy = config.deadline_policies().of("/a.B/C");
+    assert_eq!(policy.default, Some(Duration::from_millis(10)));
+    assert_eq!(policy.maximum, Some(Duration::from_secs(5)));
+
+    let problems = refused(&with_plugin(
+        "[server]\nmax_deadline_ms = 1000\n\
+         [deadlines.\"a.B\"]\ndefault_deadline_ms = 2000\n\
+         [deadlines.\"/a.B/C\"]\nmax_deadline_ms = 1\n\
+         [deadlines.a.B]\nmax_deadline_ms = 1",
+    ));
+    let expected = [
+        "the default of 2000 ms is longer than the maximum of 1000 ms that holds here",
+        "write the name of a service",
+        "unknown key",
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, expected) in problems.iter().zip(expected) {
+        assert!(problem.contains(expected), "{problem} instead of {expected}");
+    }
+}
+
+#[test]
+fn what_cannot_be_granted_is_refused() {
+    let errors = refused(&format!("{PLUGIN}grants = [\"secret:billing\"]\n"));
     assert!(
         errors[0].starts_with("mortise.toml:3:11: plugins.order.grants: there is no grant"),
         "{errors:?}"

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::ConfigValue;
 use crate::plugin::artifact::Artifact;
+use crate::plugin::bindings::v0_1::UPSTREAM;
 use crate::plugin::description::Description;
 
 /// Interfaces any plugin may import. The contract's are confined to the plugin's own state; WASI's grant
@@ -16,6 +17,8 @@ const ALLOWED_IMPORTS: &[&str] = &[
     "mortise:plugin/limits",
     "mortise:plugin/log",
     "mortise:plugin/config",
+    // With a grant only: see `check_upstream`.
+    UPSTREAM,
     "wasi:cli/",
     "wasi:clocks/",
     "wasi:filesystem/",
@@ -30,6 +33,13 @@ pub enum GateError {
     /// An import that has no link.
     #[error("it imports {0}, which this host does not offer to plugins")]
     Import(String),
+    /// It can call other services, and no target is granted.
+    #[error(
+        "it imports {UPSTREAM}, to call other services, and no target is granted: add grants = \
+         [\"upstream:NAME\"] to the plugin's section, and [upstreams.NAME] with the target's url; `mortise \
+         inspect` shows which targets it asks for"
+    )]
+    Upstream,
     /// It asks for something the operator did not grant.
     #[error(
         "it asks for {capability} {target:?} ({reason}), which is not granted: add {grant:?} to grants of the \
@@ -66,6 +76,24 @@ pub(super) fn check_imports(artifact: &Artifact) -> Result<(), GateError> {
         Some(import) => Err(GateError::Import(crate::observe::printable(import, 128))),
         None => Ok(()),
     }
+}
+
+/// Checks that a component that can call other services has a target granted, by its imports alone: what it
+/// says of itself comes later.
+pub(super) fn check_upstream(artifact: &Artifact, granted: &[String]) -> Result<(), GateError> {
+    let imports = artifact
+        .imports
+        .iter()
+        .any(|import| import.split('@').next() == Some(UPSTREAM));
+    if imports && upstream_targets(granted).next().is_none() {
+        return Err(GateError::Upstream);
+    }
+    Ok(())
+}
+
+/// The targets among some grants.
+pub(super) fn upstream_targets(granted: &[String]) -> impl Iterator<Item = &str> {
+    granted.iter().filter_map(|grant| grant.strip_prefix("upstream:"))
 }
 
 /// Checks that the operator granted all that the plugin asks for.

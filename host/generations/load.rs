@@ -11,6 +11,7 @@ use super::gate::{self, GateError};
 use super::generation::Generation;
 use super::registry::PluginSettings;
 use crate::capability::limits::Limits;
+use crate::capability::upstream::{Granted, Upstreams};
 use crate::config::Isolation;
 use crate::metadata::MetadataLimits;
 use crate::plugin::artifact::{Artifact, ArtifactError};
@@ -90,7 +91,7 @@ impl LoadError {
         matches!(
             self,
             Self::Gate {
-                error: GateError::Grant { .. } | GateError::Config(_),
+                error: GateError::Grant { .. } | GateError::Upstream | GateError::Config(_),
                 ..
             }
         )
@@ -100,7 +101,6 @@ impl LoadError {
 /// A component that has run once and said what it is.
 struct Prepared {
     program: Program,
-    context: Arc<PluginContext>,
     description: Description,
 }
 
@@ -112,6 +112,8 @@ pub struct Loader {
     pub cache: Option<Arc<CompiledCache>>,
     /// The rate-limit buckets of all plugins.
     pub rate_limits: Arc<Limits>,
+    /// The targets that plugins can be granted.
+    pub upstreams: Upstreams,
     /// Bounds on what guests log.
     pub log: LogLimits,
     /// Bounds on the metadata of answers.
@@ -128,6 +130,7 @@ impl Loader {
         engine: Engine,
         cache: Option<CompiledCache>,
         rate_limits: Arc<Limits>,
+        upstreams: Upstreams,
         log: LogLimits,
         metadata: MetadataLimits,
         idle_slots: usize,
@@ -136,6 +139,7 @@ impl Loader {
             engine,
             cache: cache.map(Arc::new),
             rate_limits,
+            upstreams,
             log,
             metadata,
             idle_slots: Arc::new(Semaphore::new(idle_slots)),
@@ -151,13 +155,11 @@ impl Loader {
             error,
         };
         let digest = artifact.digest;
-        let Prepared {
-            program,
-            context,
-            description,
-        } = self.prepare(artifact, plugin).await?;
+        gate::check_upstream(&artifact, &plugin.config.grants).map_err(gate)?;
+        let Prepared { program, description } = self.prepare(artifact, plugin).await?;
         gate::check_grants(&description, &plugin.config.grants).map_err(gate)?;
         gate::check_config(&description, &plugin.config.config).map_err(gate)?;
+        let context = self.context(plugin, self.upstreams(plugin, &description));
         Ok(Generation {
             name: plugin.name.clone(),
             number: 0,
@@ -165,7 +167,7 @@ impl Loader {
             habits: description.methods.iter().map(|_| Habit::default()).collect(),
             description,
             loaded_at: SystemTime::now(),
-            context,
+            context: Arc::new(context),
             permits: plugin.permits.clone(),
             compress_min_bytes: plugin.config.compress_min_bytes,
             pool: (plugin.config.isolation == Isolation::Reuse).then(|| {
@@ -201,14 +203,11 @@ impl Loader {
             file: file.clone(),
             reason: short(&error),
         })?;
-        let context = Arc::new(self.context(plugin));
+        // While it describes itself there is no call, so it needs nothing outside.
+        let context = Arc::new(self.context(plugin, Granted::default()));
         let description = self.describe(&program, &context, &file).await?;
         tracing::debug!(plugin = %plugin.name, cached, ms = started.elapsed().as_millis() as u64, "loaded");
-        Ok(Prepared {
-            program,
-            context,
-            description,
-        })
+        Ok(Prepared { program, description })
     }
 
     /// From the cache, or compiled on a background thread and cached. Says which.
@@ -238,7 +237,25 @@ impl Loader {
             })
     }
 
-    fn context(&self, plugin: &PluginSettings) -> PluginContext {
+    /// The targets that the plugin asks for and the operator grants.
+    fn upstreams(&self, plugin: &PluginSettings, description: &Description) -> Granted {
+        let asked = |target: &str| {
+            description
+                .grants
+                .iter()
+                .any(|grant| grant.capability == "upstream" && grant.target == target)
+        };
+        let (asked, unasked): (Vec<_>, Vec<_>) =
+            gate::upstream_targets(&plugin.config.grants).partition(|target| asked(target));
+        for target in unasked {
+            tracing::warn!(plugin = %plugin.name, target, "granted, but the plugin does not ask for it");
+        }
+        let config = &plugin.config;
+        self.upstreams
+            .grant(asked, config.max_upstream_calls, config.max_upstream_bytes)
+    }
+
+    fn context(&self, plugin: &PluginSettings, upstreams: Granted) -> PluginContext {
         let config = &plugin.config;
         PluginContext {
             name: plugin.name.clone(),
@@ -248,6 +265,7 @@ impl Loader {
                 .map(|(key, value)| (key.clone(), value.as_str().into()))
                 .collect(),
             rate_limits: self.rate_limits.clone(),
+            upstreams,
             sandbox: SandboxLimits {
                 memory_bytes: config.max_memory_bytes,
                 table_elements: config.max_table_elements,

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, watch};
 use super::generation::Generation;
 use super::load::{LoadError, Loader};
 use crate::capability::Namespace;
-use crate::config;
+use crate::config::{self, MethodName};
 use crate::dispatch::Dispatcher;
 use crate::plugin::artifact::Artifact;
 use crate::router::RoutingTable;
@@ -55,6 +55,13 @@ impl Registry {
     /// The generations that are live now.
     pub fn live_generations(&self) -> Vec<Arc<Generation>> {
         self.dispatcher.router.table().generations().to_vec()
+    }
+
+    /// Those of `names` that no live generation serves.
+    pub fn unserved<'n>(&self, names: &'n [MethodName]) -> Vec<&'n MethodName> {
+        let live = self.live_generations();
+        let served = |name: &MethodName| live.iter().any(|generation| generation.description.serves(name));
+        names.iter().filter(|name| !served(name)).collect()
     }
 
     /// The services that are served, and every change of them.

@@ -9,6 +9,7 @@ use super::load::Loader;
 use super::registry::PluginSettings;
 use crate::capability::Namespace;
 use crate::capability::limits::Limits;
+use crate::capability::upstream::{Target, TargetOptions, Upstreams};
 use crate::config::{Config, Isolation};
 use crate::metadata::MetadataLimits;
 use crate::plugin::cache::CompiledCache;
@@ -58,7 +59,7 @@ impl Loader {
             CompiledCache::open(&dir, config.cache.max_bytes, engine.wasm())
                 .with_context(|| format!("cannot use the cache folder {}", dir.display()))
         });
-        Ok(Self::of(config, engine, cache.transpose()?, idle))
+        Self::of(config, engine, cache.transpose()?, idle)
     }
 
     /// For one component at a time, which serves nothing and leaves nothing behind.
@@ -66,10 +67,15 @@ impl Loader {
     /// # Errors
     /// If the address space cannot be had.
     pub fn for_inspection(config: &Config) -> anyhow::Result<Self> {
-        Ok(Self::of(config, engine(config, 0)?, None, 0))
+        Self::of(config, engine(config, 0)?, None, 0)
     }
 
-    fn of(config: &Config, engine: Engine, cache: Option<CompiledCache>, idle: usize) -> Self {
+    fn of(
+        config: &Config,
+        engine: Engine,
+        cache: Option<CompiledCache>,
+        idle: usize,
+    ) -> anyhow::Result<Self> {
         let log = LogLimits {
             line_bytes: config.log.max_guest_line_bytes,
             lines_per_call: u32::try_from(config.log.max_guest_lines_per_call).unwrap_or(u32::MAX),
@@ -79,7 +85,16 @@ impl Loader {
             max_entries: config.server.max_metadata_entries,
         };
         let rate_limits = Arc::new(Limits::new(config.rate_limits.max_buckets));
-        Self::new(engine, cache, rate_limits, log, metadata, idle)
+        let upstreams = upstreams(config)?;
+        Ok(Self::new(
+            engine,
+            cache,
+            rate_limits,
+            upstreams,
+            log,
+            metadata,
+            idle,
+        ))
     }
 }
 
@@ -89,6 +104,29 @@ fn worker_threads(config: &Config) -> usize {
         .server
         .worker_threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))
+}
+
+/// Every `[upstreams.NAME]`.
+fn upstreams(config: &Config) -> anyhow::Result<Upstreams> {
+    let targets = config.upstreams.iter().map(|(name, upstream)| {
+        let options = TargetOptions {
+            url: upstream.url.clone(),
+            ca_file: upstream.ca_file.clone(),
+            methods: upstream.methods.clone(),
+            forward_metadata: upstream.forward_metadata.clone(),
+            max_concurrent: upstream.max_concurrent,
+            max_queued: upstream.max_queued,
+            connect_timeout: upstream.connect_timeout,
+            timeout: upstream.timeout,
+            retries: upstream.retries,
+            breaker_failures: upstream.breaker_failures,
+            breaker_open: upstream.breaker_open,
+            max_request_bytes: upstream.max_request_bytes,
+            max_response_bytes: upstream.max_response_bytes,
+        };
+        Target::new(name.as_str(), options).with_context(|| format!("upstreams.{name}"))
+    });
+    Ok(Upstreams::new(targets.collect::<anyhow::Result<Vec<_>>>()?))
 }
 
 fn engine(config: &Config, sandboxes: usize) -> anyhow::Result<Engine> {

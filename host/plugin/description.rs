@@ -3,6 +3,7 @@
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 use super::bindings::v0_1::handler as contract;
+use crate::config::MethodName;
 use crate::observe::printable;
 
 /// Services that every host serves itself.
@@ -172,6 +173,17 @@ impl Description {
             config: raw.config.into_iter().map(ConfigKey::from).collect(),
             grants: raw.grants.into_iter().map(Grant::from).collect(),
             descriptors,
+        })
+    }
+
+    /// Whether it serves the service or method to clients.
+    pub fn serves(&self, name: &MethodName) -> bool {
+        self.methods.iter().any(|served| {
+            !served.internal
+                && served.service == name.service()
+                && name
+                    .method()
+                    .is_none_or(|method| served.path.rsplit('/').next() == Some(method))
         })
     }
 

@@ -24,7 +24,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Links what every plugin may have: the contract's imports, and WASI with nothing granted.
+    /// Links what every plugin may have: the contract's imports, and WASI with nothing granted. A component
+    /// without a grant never gets here if it imports `upstream`.
     ///
     /// # Errors
     /// If the component imports anything else or exports another world; the text names it.

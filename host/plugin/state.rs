@@ -13,6 +13,7 @@ use super::stdio::{GuestOutput, LineBudget, LogLimits, SharedBudget, Stream};
 use crate::capability::Namespace;
 use crate::capability::limits::{Decision, Limits, Rate};
 use crate::capability::store::Transaction;
+use crate::capability::upstream::{Granted, Journal, Usage};
 use crate::deadline::Deadline;
 use crate::metadata::{AnswerMetadata, MetadataLimits, RequestMetadata};
 
@@ -24,6 +25,8 @@ pub struct PluginContext {
     pub config: BTreeMap<String, String>,
     /// The plugin's rate-limit buckets.
     pub rate_limits: Arc<Limits>,
+    /// The targets it may call.
+    pub upstreams: Granted,
     /// Memory and tables.
     pub sandbox: SandboxLimits,
     /// Log lines.
@@ -45,6 +48,8 @@ pub struct Call {
     /// Rate-limit decisions in the order in which they were taken: a later attempt that asks the same gets
     /// the same, so that a conflict does not cost the caller twice.
     pub decisions: Mutex<Vec<RememberedDecision>>,
+    /// What its upstream calls came to, for later attempts.
+    pub upstream: Journal,
 }
 
 /// A rate-limit decision of an earlier attempt.
@@ -71,6 +76,8 @@ pub struct Attempt {
     pub answer: AnswerMetadata,
     /// How many of [`Call::decisions`] this attempt has asked for.
     pub decisions_asked: usize,
+    /// What this attempt has asked of upstreams.
+    pub upstream: Usage,
 }
 
 /// The data of a sandbox's wasmtime store.

@@ -250,7 +250,7 @@ mod tests {
         trailers.append("key", HeaderValue::from_static("a"));
         trailers.append("key", HeaderValue::from_static("b, c"));
         let frame = encode_trailers(&trailers);
-        assert_eq!(frame[..5], [0x80, 0, 0, 0, 34]);
+        assert_eq!(frame[..5], [0x80, 0, 0, 0, 35]);
         assert_eq!(frame[5..], *b"grpc-status: 0\r\nkey: a\r\nkey: b, c\r\n");
     }
 }

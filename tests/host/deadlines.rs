@@ -6,15 +6,20 @@ use tonic::Code;
 
 use crate::in_both_modes;
 use crate::orders::order;
+use crate::support::pb::caller::AskBackendRequest;
 use crate::support::pb::faults::*;
 use crate::support::pb::order::{GetOrderRequest, OrderResponse};
-use crate::support::{Isolation, Plugin, Setup};
+use crate::support::raw::framed;
+use crate::support::{Backend, Isolation, Plugin, Setup};
 
 in_both_modes!(
     guests_see_the_deadline,
     the_operator_bounds_deadlines,
+    the_operator_bounds_services_and_methods,
     malformed_timeouts_are_refused,
     the_server_ends_what_is_late,
+    what_has_expired_never_starts,
+    expiry_is_prompt,
     too_little_time_is_refused_by_the_order_service,
 );
 
@@ -102,6 +107,38 @@ async fn the_operator_bounds_deadlines(isolation: Isolation) {
     host.stop().await;
 }
 
+async fn the_operator_bounds_services_and_methods(isolation: Isolation) {
+    let bounds = "[server]\ndefault_deadline_ms = 500000\n\
+                  [deadlines.\"faults.v1.Faults\"]\nmax_deadline_ms = 100000\n\
+                  [deadlines.\"faults.v1.Faults/Echo\"]\ndefault_deadline_ms = 30000\n\
+                  [deadlines.\"faults.v1.Faults/Eco\"]\nmax_deadline_ms = 1\n\
+                  [deadlines.\"order.v1.Orders\"]\nmax_deadline_ms = 1";
+    let host = Setup::of(Plugin::faults(isolation)).with(bounds).start().await;
+    let raw = host.raw().await;
+    for (method, headers, most) in [
+        ("Echo", &[][..], 30),
+        ("Echo", &[("grpc-timeout", "1H")][..], 100),
+        ("EchoRead", &[][..], 100),
+    ] {
+        let path = format!("/faults.v1.Faults/{method}");
+        let seen = raw.unary(&path, headers, &EchoRequest::default()).await;
+        let remaining = seen.message::<EchoResponse>().remaining.expect("time left");
+        assert!(
+            remaining <= most * SECOND && remaining > (most - 19) * SECOND,
+            "{method} {headers:?}: {remaining}"
+        );
+    }
+    // Names that nobody serves are mistakes, or plugins that are yet to come.
+    for name in ["faults.v1.Faults/Eco", "order.v1.Orders"] {
+        let warning =
+            |line: &crate::support::log::Line| line.level() == "WARN" && line.field("deadlines") == name;
+        host.log.wait_for("a warning", warning).await;
+    }
+    let warnings = host.log.all(|line| !line.field("deadlines").is_null());
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    host.stop().await;
+}
+
 async fn malformed_timeouts_are_refused(isolation: Isolation) {
     let host = Setup::of(Plugin::faults(isolation)).start().await;
     let raw = host.raw().await;
@@ -155,6 +192,71 @@ async fn the_server_ends_what_is_late(isolation: Isolation) {
     assert!(began.elapsed() >= Duration::from_millis(300));
     // A request whose body never comes.
     expect_late(raw.call_slowly(ECHO, &timeout).answer().await);
+    host.stop().await;
+}
+
+/// The guest leaves no trace: it would have logged.
+async fn what_has_expired_never_starts(isolation: Isolation) {
+    let host = Setup::of(Plugin::faults(isolation)).start().await;
+    let raw = host.raw().await;
+    let log = |text: &str| LogRequest {
+        lines: 1,
+        text: text.into(),
+    };
+    for timeout in ["0n", "0H", "1n"] {
+        let answer = raw
+            .unary(
+                "/faults.v1.Faults/Log",
+                &[("grpc-timeout", timeout)],
+                &log("late"),
+            )
+            .await;
+        assert_eq!(answer.reason(), "DEADLINE_EXCEEDED", "{timeout}");
+    }
+    raw.unary("/faults.v1.Faults/Log", &[], &log("in time"))
+        .await
+        .message::<LogResponse>();
+    let line = |text: &'static str| move |line: &crate::support::log::Line| line.text.contains(text);
+    host.log.wait_for("the guest's line", line("in time")).await;
+    assert!(host.log.all(line("late")).is_empty(), "{}", host.log.text());
+    host.stop().await;
+}
+
+/// Prints how late the status arrives: `cargo test --test host expiry_is_prompt -- --nocapture`, on an idle
+/// machine. What it asserts holds on a busy one too.
+async fn expiry_is_prompt(isolation: Isolation) {
+    const ROUNDS: usize = 20;
+    const TIMEOUT: Duration = Duration::from_millis(50);
+    let silent = Backend::new(|_, _| std::future::pending()).await;
+    let host = Setup::of(Plugin::faults(isolation))
+        .and(Plugin::caller(isolation))
+        .with(&silent.section("backend", ""))
+        .with(&silent.section("other", ""))
+        .start()
+        .await;
+    let raw = host.raw().await;
+    let hour = 3_600_000;
+    let sleep = framed(&SleepRequest { milliseconds: hour });
+    let compute = framed(&SpinRequest { milliseconds: hour });
+    let ask = framed(&AskBackendRequest::default());
+    for (guest, path, request) in [
+        ("sleeps in an import", "/faults.v1.Faults/Sleep", sleep),
+        ("waits for an upstream", "/caller.v1.Caller/Ask", ask),
+        ("loops", "/faults.v1.Faults/Loop", framed(&LoopRequest {})),
+        ("computes and reads the clock", "/faults.v1.Faults/Spin", compute),
+    ] {
+        let mut late = Vec::new();
+        for _ in 0..ROUNDS {
+            let began = Instant::now();
+            let answer = raw.call(path, &[("grpc-timeout", "50m")], request.clone()).await;
+            late.push(began.elapsed().saturating_sub(TIMEOUT));
+            assert_eq!(answer.reason(), "DEADLINE_EXCEEDED", "{guest}");
+        }
+        late.sort_unstable();
+        let (median, worst) = (late[ROUNDS / 2], late[ROUNDS - 1]);
+        println!("{isolation:?}: guest {guest}: late by {median:?} (median), {worst:?} (worst of {ROUNDS})");
+        assert!(late[0] < Duration::from_secs(1), "{guest}: {late:?}");
+    }
     host.stop().await;
 }
 

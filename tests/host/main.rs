@@ -26,3 +26,4 @@ mod statuses;
 mod swap;
 mod tls;
 mod transactions;
+mod upstream;

@@ -14,6 +14,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::log::Log;
+use super::pb::caller::caller_client::CallerClient;
 use super::pb::faults::faults_client::FaultsClient;
 use super::pb::order::order_service_client::OrderServiceClient;
 use super::plugins::{Plugin, target_folder};
@@ -214,6 +215,10 @@ impl Host {
     pub(crate) fn faults(&self) -> FaultsClient<Channel> {
         // Answers over the default of 4 MiB are for the host to refuse.
         FaultsClient::new(self.channel()).max_decoding_message_size(64 << 20)
+    }
+
+    pub(crate) fn caller(&self) -> CallerClient<Channel> {
+        CallerClient::new(self.channel()).max_decoding_message_size(64 << 20)
     }
 
     pub(crate) fn orders(&self) -> OrderServiceClient<Channel> {

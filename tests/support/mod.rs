@@ -1,5 +1,6 @@
 //! Real hosts for tests: built plugins, one `mortise serve` process for each host, and clients to call it.
 
+pub(crate) mod backend;
 pub(crate) mod crafted;
 pub(crate) mod host;
 pub(crate) mod http1;
@@ -11,6 +12,7 @@ pub(crate) mod raw;
 
 use std::time::Duration;
 
+pub(crate) use backend::Backend;
 pub(crate) use host::{Host, Setup};
 pub(crate) use live::LiveFile;
 pub(crate) use neighbour::Neighbour;
@@ -23,6 +25,9 @@ pub(crate) mod pb {
 
     pub(crate) mod order {
         include!(concat!(env!("OUT_DIR"), "/order.v1.rs"));
+    }
+    pub(crate) mod caller {
+        include!(concat!(env!("OUT_DIR"), "/caller.v1.rs"));
     }
     pub(crate) mod faults {
         include!(concat!(env!("OUT_DIR"), "/faults.v1.rs"));

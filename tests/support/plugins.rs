@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 /// Built components. Tests copy what they want to change.
 pub(crate) struct Components {
     pub(crate) order: PathBuf,
+    pub(crate) caller: PathBuf,
     /// `faults` that says it is version 1.
     pub(crate) faults: PathBuf,
     /// `faults` that says it is version 2.
@@ -64,6 +65,7 @@ fn build() -> Components {
     let built = build("1");
     Components {
         order: keep(&built.join("order.wasm"), &kept.join("order.wasm")),
+        caller: keep(&built.join("caller.wasm"), &kept.join("caller.wasm")),
         faults: keep(&built.join("faults.wasm"), &kept.join("faults-1.wasm")),
         faults_2,
     }
@@ -99,6 +101,12 @@ impl Plugin {
         Self::new("order", "order.v1.OrderService", &components().order, isolation)
     }
 
+    /// The plugin that calls others, which both of its targets are granted to.
+    pub(crate) fn caller(isolation: Isolation) -> Self {
+        Self::new("caller", "caller.v1.Caller", &components().caller, isolation)
+            .key("grants", r#"["upstream:backend", "upstream:other"]"#)
+    }
+
     /// The plugin of faults, version 1.
     pub(crate) fn faults(isolation: Isolation) -> Self {
         Self::new("faults", "faults.v1.Faults", &components().faults, isolation)
@@ -130,19 +138,25 @@ impl Plugin {
     }
 
     /// From another file.
-    pub(crate) fn file(mut self, file: &Path) -> Self {
-        self.keys = self
-            .keys
-            .lines()
-            .filter(|line| !line.starts_with("file ="))
-            .fold(String::new(), |keys, line| keys + line + "\n");
-        self.key("file", format_args!("{file:?}"))
+    pub(crate) fn file(self, file: &Path) -> Self {
+        self.replace("file", format_args!("{file:?}"))
     }
 
     /// A key of the section, with its value in TOML.
     pub(crate) fn key(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         writeln!(self.keys, "{key} = {value}").expect("a string grows");
         self
+    }
+
+    /// The same, for a key that is set already.
+    pub(crate) fn replace(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+        let set = format!("{key} =");
+        self.keys = self
+            .keys
+            .lines()
+            .filter(|line| !line.starts_with(&set))
+            .fold(String::new(), |keys, line| keys + line + "\n");
+        self.key(key, value)
     }
 
     /// A value for the plugin itself, in TOML.

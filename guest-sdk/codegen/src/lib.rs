@@ -18,6 +18,7 @@
 mod error;
 mod service;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ use prost_types::FileDescriptorSet;
 
 pub use error::Error;
 
-use service::ServiceTraits;
+use service::Services;
 
 /// The file beside the generated code that the traits embed.
 const DESCRIPTORS: &str = "mortise_descriptors.bin";
@@ -41,6 +42,7 @@ const WASM_PAGE: u32 = 65_536;
 pub struct Builder {
     includes: Vec<PathBuf>,
     protos: Vec<PathBuf>,
+    clients: Vec<PathBuf>,
     out_dir: Option<PathBuf>,
     stack_size: u32,
     initial_memory: u32,
@@ -51,6 +53,7 @@ impl Default for Builder {
         Builder {
             includes: Vec::new(),
             protos: Vec::new(),
+            clients: Vec::new(),
             out_dir: None,
             stack_size: Builder::STACK_SIZE,
             initial_memory: Builder::INITIAL_MEMORY,
@@ -81,6 +84,14 @@ impl Builder {
     #[must_use]
     pub fn proto(mut self, file: impl Into<PathBuf>) -> Builder {
         self.protos.push(file.into());
+        self
+    }
+
+    /// A proto of services that the plugin calls, relative to an [include](Builder::include) directory. Each of
+    /// its services becomes a client over `mortise_guest::Upstream`; streaming methods are left out.
+    #[must_use]
+    pub fn client(mut self, file: impl Into<PathBuf>) -> Builder {
+        self.clients.push(file.into());
         self
     }
 
@@ -123,21 +134,33 @@ impl Builder {
             Some(directory) => directory.clone(),
             None => env::var_os("OUT_DIR").ok_or(Error::NotInBuildScript)?.into(),
         };
-        let files = self.compile()?;
-        service::refuse_streaming(&files)?;
-        write_descriptors(&files, &out_dir.join(DESCRIPTORS))?;
-        prost_config(&out_dir)
+        if self.protos.is_empty() {
+            return Err(Error::NoProtos);
+        }
+        let served = self.compile(&self.protos, true)?;
+        service::refuse_streaming(&served)?;
+        write_descriptors(&served, &out_dir.join(DESCRIPTORS))?;
+        let mut files = served.clone();
+        let mut called = BTreeSet::new();
+        if !self.clients.is_empty() {
+            files = self.compile(self.protos.iter().chain(&self.clients), true)?;
+            called = service::names(&self.compile(&self.clients, false)?);
+            let served = service::names(&served);
+            called.retain(|service| !served.contains(service));
+        }
+        prost_config(&out_dir, called)
             .compile_fds(files)
             .map_err(Error::Generate)?;
         self.link_arguments();
         Ok(())
     }
 
-    /// The protos and all they import, with comments.
-    fn compile(&self) -> Result<FileDescriptorSet, Error> {
-        if self.protos.is_empty() {
-            return Err(Error::NoProtos);
-        }
+    /// The protos, with comments, and all they import if that is asked for.
+    fn compile<'p>(
+        &self,
+        protos: impl IntoIterator<Item = &'p PathBuf>,
+        imports: bool,
+    ) -> Result<FileDescriptorSet, Error> {
         let default = [PathBuf::from("proto")];
         let includes = if self.includes.is_empty() {
             &default[..]
@@ -148,8 +171,8 @@ impl Builder {
             return Err(Error::MissingInclude(missing.clone()));
         }
         let mut compiler = protox::Compiler::new(includes).map_err(Error::proto)?;
-        compiler.include_source_info(true).include_imports(true);
-        compiler.open_files(&self.protos).map_err(Error::proto)?;
+        compiler.include_source_info(true).include_imports(imports);
+        compiler.open_files(protos).map_err(Error::proto)?;
         // Only read when the build succeeds, and cargo repeats a build that failed.
         for path in compiler.files().filter_map(protox::file::FileMetadata::path) {
             println!("cargo:rerun-if-changed={}", path.display());
@@ -179,7 +202,7 @@ impl Builder {
     }
 }
 
-fn prost_config(out_dir: &Path) -> prost_build::Config {
+fn prost_config(out_dir: &Path, called: BTreeSet<String>) -> prost_build::Config {
     let mut config = prost_build::Config::new();
     config
         .out_dir(out_dir)
@@ -190,7 +213,7 @@ fn prost_config(out_dir: &Path) -> prost_build::Config {
         .btree_map(["."])
         // Messages can be error details, which are known by their type's name.
         .enable_type_names()
-        .service_generator(Box::new(ServiceTraits));
+        .service_generator(Box::new(Services { called }));
     config
 }
 

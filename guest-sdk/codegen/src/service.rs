@@ -1,5 +1,6 @@
-//! One trait for each service.
+//! One trait for each service that the plugin serves, one client for each that it calls.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 use prost_build::{Comments, Method, Service, ServiceGenerator};
@@ -25,13 +26,79 @@ pub(crate) fn refuse_streaming(files: &FileDescriptorSet) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes a trait of handlers, and the table by which the SDK finds them.
-pub(crate) struct ServiceTraits;
+/// The services of some files, as `package.Service`.
+pub(crate) fn names(files: &FileDescriptorSet) -> BTreeSet<String> {
+    let services = files.file.iter().flat_map(|file| {
+        let services = file.service.iter();
+        services.map(|service| full_name(file.package(), service.name()))
+    });
+    services.collect()
+}
 
-impl ServiceGenerator for ServiceTraits {
+/// Writes a trait of handlers, and the table by which the SDK finds them; or a client.
+pub(crate) struct Services {
+    /// Those that the plugin calls and does not serve.
+    pub(crate) called: BTreeSet<String>,
+}
+
+impl ServiceGenerator for Services {
     fn generate(&mut self, service: Service, code: &mut String) {
-        write_trait(&service, code).expect("writing to a string cannot fail");
+        let written = if self
+            .called
+            .contains(&full_name(&service.package, &service.proto_name))
+        {
+            write_client(&service, code)
+        } else {
+            write_trait(&service, code)
+        };
+        written.expect("writing to a string cannot fail");
     }
+}
+
+/// Streaming methods are left out: there is no way to call them.
+fn write_client(service: &Service, code: &mut String) -> fmt::Result {
+    let name = &service.name;
+    comments(&service.comments, 0, code);
+    write!(
+        code,
+        r#"#[allow(dead_code)]
+#[derive(Clone, Debug)]
+pub struct {name}Client<'c> {{
+    upstream: ::mortise_guest::Upstream<'c>,
+}}
+
+#[allow(dead_code)]
+impl<'c> {name}Client<'c> {{
+    /// Calls the service at a target: `{name}Client::new(call.upstream("NAME"))`.
+    pub fn new(upstream: ::mortise_guest::Upstream<'c>) -> Self {{
+        Self {{ upstream }}
+    }}
+"#
+    )?;
+    let unary = |method: &&Method| !method.client_streaming && !method.server_streaming;
+    for method in service.methods.iter().filter(unary) {
+        code.push('\n');
+        comments(&method.comments, 1, code);
+        write!(
+            code,
+            r#"    pub fn {name}(
+        &self,
+        request: &{request},
+    ) -> ::core::result::Result<
+        ::mortise_guest::upstream::Reply<{response}>,
+        ::mortise_guest::upstream::Failure,
+    > {{
+        self.upstream.unary("{path}", request)
+    }}
+"#,
+            name = method.name,
+            request = method.input_type,
+            response = method.output_type,
+            path = path(&service.package, &service.proto_name, &method.proto_name),
+        )?;
+    }
+    code.push_str("}\n");
+    Ok(())
 }
 
 fn write_trait(service: &Service, code: &mut String) -> fmt::Result {
@@ -124,6 +191,10 @@ fn is_read_only(method: &Method) -> bool {
 }
 
 fn path(package: &str, service: &str, method: &str) -> String {
+    format!("/{}/{method}", full_name(package, service))
+}
+
+fn full_name(package: &str, service: &str) -> String {
     let dot = if package.is_empty() { "" } else { "." };
-    format!("/{package}{dot}{service}/{method}")
+    format!("{package}{dot}{service}")
 }

@@ -177,6 +177,52 @@ fn a_proto_without_a_package_has_plain_paths() {
     assert!(project.code("_").contains("path: \"/S/Do\","));
 }
 
+#[test]
+fn a_service_that_is_called_becomes_a_client() {
+    const STOCK: &str = r#"
+syntax = "proto3";
+package stock.v1;
+import "common/v1/money.proto";
+
+// Keeps things.
+service Stock {
+  // Sets things aside.
+  rpc Reserve(ReserveRequest) returns (common.v1.Money);
+  rpc Watch(ReserveRequest) returns (stream common.v1.Money);
+}
+
+message ReserveRequest { string thing = 1; }
+"#;
+    let project = Project::new(&[
+        ("shop/v1/shop.proto", SHOP),
+        ("common/v1/money.proto", MONEY),
+        ("stock/v1/stock.proto", STOCK),
+    ]);
+    let builder = project.builder().proto("shop/v1/shop.proto");
+    builder
+        .client("stock/v1/stock.proto")
+        .build()
+        .expect("the protos are valid");
+    let code = project.code("stock.v1");
+    for part in [
+        "/// Keeps things.",
+        "pub struct StockClient<'c> {",
+        "/// Sets things aside.",
+        "pub fn reserve( &self, request: &ReserveRequest, )",
+        "::mortise_guest::upstream::Reply<super::super::common::v1::Money>",
+        "self.upstream.unary(\"/stock.v1.Stock/Reserve\", request)",
+    ] {
+        assert!(code.contains(part), "{part} is missing in {code}");
+    }
+    assert!(!code.contains("watch") && !code.contains("trait Stock"), "{code}");
+    assert!(project.code("shop.v1").contains("pub trait Shop: Sized {"));
+    // The plugin does not serve it, so reflection has no business with it.
+    let set = project.descriptors();
+    let names: Vec<&str> = set.file.iter().map(|file| file.name()).collect();
+    assert!(!names.contains(&"stock/v1/stock.proto"), "{names:?}");
+    assert!(names.contains(&"common/v1/money.proto"), "{names:?}");
+}
+
 /// What `build.rs` shows when it returns the error.
 #[track_caller]
 fn shown(built: Result<(), Error>) -> String {

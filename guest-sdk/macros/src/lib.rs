@@ -14,6 +14,8 @@ use syn::parse_macro_input;
 /// Options, all of them optional:
 /// - `config = Settings`: a type that derives [`Config`](derive@Config);
 /// - `with(pb::Reports, …)`: further services that the same type implements, without an attribute;
+/// - `grants(upstream("stock", "to reserve items"), …)`: what the plugin needs outside its sandbox, by the
+///   operator's name for it, and why;
 /// - `name = "…"`, `version = "…"`: how the plugin describes itself; otherwise the crate's name and version.
 ///
 /// ```ignore (needs a plugin around it)

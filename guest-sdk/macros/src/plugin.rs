@@ -9,8 +9,10 @@ use syn::{Error, Expr, FnArg, Ident, ImplItem, Item, ItemImpl, LitStr, Path, Sig
 
 const PLACE: &str = "#[plugin] belongs on the implementation of a service: \
                      `#[mortise_guest::plugin] impl pb::YourService for YourType { … }`";
-const OPTIONS: &str =
-    "the options are `config = Settings`, `with(pb::OtherService)`, `name = \"…\"`, `version = \"…\"`";
+const OPTIONS: &str = "the options are `config = Settings`, `with(pb::OtherService)`, \
+                       `grants(upstream(\"target\", \"reason\"))`, `name = \"…\"`, `version = \"…\"`";
+const GRANT: &str = "a grant is written `upstream(\"target\", \"reason\")`: the operator's name for the target, \
+                     and why the plugin needs it";
 const SIGNATURE: &str = "fn method(call: &mut Call, request: Request) -> Result<Response, Status>";
 
 /// Writes the item as it is, what makes a plugin of it, and what is wrong with it. The item stays even with
@@ -98,6 +100,15 @@ impl<'i> Service<'i> {
         let config = options
             .config
             .map_or_else(|| quote!(()), |config| quote!(#config));
+        let grants = options.grants.iter().map(|Grant { target, reason }| {
+            quote! {
+                ::mortise_guest::plugin::Grant {
+                    capability: "upstream",
+                    target: #target,
+                    reason: #reason,
+                }
+            }
+        });
         quote! {
             impl ::mortise_guest::Plugin for #implementor {
                 const NAME: &'static str = #name;
@@ -105,6 +116,7 @@ impl<'i> Service<'i> {
                 const SERVICES: &'static [::mortise_guest::plugin::Service] = &[#(#services),*];
                 const CONFIG: &'static [::mortise_guest::ConfigKey] =
                     <#config as ::mortise_guest::Config>::KEYS;
+                const GRANTS: &'static [::mortise_guest::plugin::Grant] = &[#(#grants),*];
             }
 
             #[cfg(target_family = "wasm")]
@@ -163,6 +175,34 @@ struct Options {
     /// Any constant text, because a version often comes from the build's environment.
     version: Option<Expr>,
     with: Vec<Path>,
+    grants: Vec<Grant>,
+}
+
+/// `upstream("target", "reason")`
+struct Grant {
+    target: LitStr,
+    reason: LitStr,
+}
+
+impl Parse for Grant {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Grant> {
+        let mistake = |_| Error::new(input.span(), GRANT);
+        let capability: Ident = input.parse().map_err(mistake)?;
+        if capability != "upstream" {
+            return Err(Error::new(capability.span(), GRANT));
+        }
+        let content;
+        syn::parenthesized!(content in input);
+        let mistake = |_| Error::new(capability.span(), GRANT);
+        let target = content.parse().map_err(mistake)?;
+        content.parse::<Token![,]>().map_err(mistake)?;
+        let reason = content.parse().map_err(mistake)?;
+        content.parse::<Option<Token![,]>>()?;
+        if !content.is_empty() {
+            return Err(Error::new(content.span(), GRANT));
+        }
+        Ok(Grant { target, reason })
+    }
 }
 
 impl Options {
@@ -180,6 +220,13 @@ impl Options {
                     options
                         .with
                         .extend(Punctuated::<Path, Token![,]>::parse_terminated(&services)?);
+                }
+                "grants" => {
+                    let grants;
+                    syn::parenthesized!(grants in input);
+                    options
+                        .grants
+                        .extend(Punctuated::<Grant, Token![,]>::parse_terminated(&grants)?);
                 }
                 _ => {
                     return Err(Error::new(

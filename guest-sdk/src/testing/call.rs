@@ -11,6 +11,7 @@ use super::buckets::Buckets;
 use super::clock::Clock;
 use super::request::Request;
 use super::store::{Store, Transaction};
+use super::upstream::Upstreams;
 use crate::Status;
 
 /// What a fake host keeps from call to call.
@@ -25,6 +26,7 @@ pub(super) struct State {
     pub(super) buckets: Buckets,
     pub(super) events: Vec<Event>,
     pub(super) logs: Vec<LogLine>,
+    pub(super) upstreams: Upstreams,
     calls: u64,
 }
 
@@ -40,6 +42,7 @@ impl Default for State {
             buckets: Buckets::default(),
             events: Vec::new(),
             logs: Vec::new(),
+            upstreams: Upstreams::default(),
             calls: 0,
         }
     }
@@ -114,6 +117,8 @@ pub(super) struct Current {
     pub(super) headers: Metadata,
     pub(super) trailers: Metadata,
     pub(super) transaction: Transaction,
+    /// When the last upstream call began, in nanoseconds since the Unix epoch.
+    pub(super) upstream_began: u64,
 }
 
 impl Current {
@@ -167,6 +172,7 @@ impl<'h> CallInProgress<'h> {
             headers: Metadata::default(),
             trailers: Metadata::default(),
             transaction,
+            upstream_began: 0,
         };
         let nested = CURRENT.with_borrow_mut(|slot| match slot {
             Some(_) => Some(current),

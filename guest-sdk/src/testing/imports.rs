@@ -160,6 +160,15 @@ pub(crate) mod limits {
     }
 }
 
+pub(crate) mod upstream {
+    use super::super::upstream;
+    use crate::bindings::mortise::plugin::upstream as wit;
+
+    pub(crate) fn call(request: &wit::Request) -> Result<wit::Reply, wit::Failure> {
+        upstream::call(request)
+    }
+}
+
 pub(crate) mod log {
     use super::super::call::{LogLevel, LogLine, try_with_current};
     use crate::bindings::mortise::plugin::log::Level;

@@ -36,6 +36,7 @@ mod metadata;
 mod refusal;
 mod request;
 mod store;
+mod upstream;
 
 use std::time::{Duration, SystemTime};
 
@@ -43,12 +44,14 @@ use prost::Message;
 
 use crate::plugin::{self, Plugin};
 use crate::store::{StoredKey, stored_key};
+use crate::upstream::Reply;
 use crate::{Call, Key, Status, log};
 
 pub use answer::{Failure, Metadata, Response};
 pub use call::{Event, LogLevel, LogLine};
 pub use clock::Clock;
 pub use request::Request;
+pub use upstream::UpstreamRequest;
 
 use call::{CallInProgress, State};
 
@@ -89,6 +92,42 @@ impl Host {
     #[must_use]
     pub fn max_level(mut self, level: Option<LogLevel>) -> Host {
         self.state.max_level = level;
+        self
+    }
+
+    /// Grants the target `name`, where `answer` serves `method` (`/package.Service/Method`). Other methods of the
+    /// target answer `UNIMPLEMENTED`; other targets are not granted.
+    ///
+    /// # Panics
+    /// A handler that sends something else than a `Req` panics.
+    #[must_use]
+    pub fn upstream<Req, Res>(
+        self,
+        name: &str,
+        method: &str,
+        mut answer: impl FnMut(Req) -> Result<Res, Status> + 'static,
+    ) -> Host
+    where
+        Req: Message + Default,
+        Res: Message,
+    {
+        self.upstream_with(name, method, move |request| {
+            answer(decode(&request.message)).map(|message| Reply {
+                message: message.encode_to_vec(),
+                ..Reply::default()
+            })
+        })
+    }
+
+    /// The same, with an answer that looks at the whole request and gives a whole reply.
+    #[must_use]
+    pub fn upstream_with(
+        mut self,
+        name: &str,
+        method: &str,
+        answer: impl FnMut(&UpstreamRequest) -> Result<Reply<Vec<u8>>, Status> + 'static,
+    ) -> Host {
+        self.state.upstreams.script(name, method, Box::new(answer));
         self
     }
 
@@ -184,6 +223,11 @@ impl Host {
         &self.state.logs
     }
 
+    /// The requests that were sent to upstreams so far, oldest first.
+    pub fn upstream_requests(&self) -> &[UpstreamRequest] {
+        &self.state.upstreams.requests
+    }
+
     /// The message at `key` in a table, as committed.
     ///
     /// # Panics
@@ -211,5 +255,5 @@ impl Host {
 }
 
 fn decode<M: Message + Default>(value: &[u8]) -> M {
-    M::decode(value).expect("the stored value is of the type asked for")
+    M::decode(value).expect("the bytes are a message of the type asked for")
 }

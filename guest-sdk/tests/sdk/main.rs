@@ -17,6 +17,7 @@ mod readme;
 mod status;
 mod tables;
 mod transactions;
+mod upstream;
 
 use mortise_guest::testing::{Host, Request};
 use mortise_guest::{Call, Status};

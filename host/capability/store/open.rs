@@ -93,9 +93,21 @@ const FILE: &str = "store.redb";
 const NEW_FILE: &str = "store.redb.new";
 const LOCK: &str = "store.lock";
 
-/// Locks `directory`, creating it if need be. The lock lasts as long as the returned file and ends with the
-/// process, however that ends.
-fn lock(directory: &Path) -> Result<File, OpenError> {
+/// Keeps other processes out of a directory, until it is dropped or the process ends, however that ends.
+pub(super) struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing the file would not do: a child that this process is just starting has it open as well, for as
+        // long as it has not become the other program.
+        if let Err(error) = self.0.unlock() {
+            tracing::debug!(%error, "the data directory's lock");
+        }
+    }
+}
+
+/// Locks `directory`, creating it if need be.
+fn lock(directory: &Path) -> Result<DirectoryLock, OpenError> {
     create_private(directory).map_err(|e| OpenError::io(directory, e))?;
     let mode = fs::metadata(directory)
         .map_err(|e| OpenError::io(directory, e))?
@@ -110,7 +122,7 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join(LOCK);
     let file = private_file().open(&path).map_err(|e| OpenError::io(&path, e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirectoryLock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
         Err(TryLockError::Error(cause)) => Err(OpenError::io(&path, cause)),
     }

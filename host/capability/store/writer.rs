@@ -1,6 +1,5 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,6 +7,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, WriteT
 
 use super::Options;
 use super::layout;
+use super::open::DirectoryLock;
 use super::outbox::{self, Position, StagedEvent};
 use super::queue::Commit;
 use super::snapshot::Snapshot;
@@ -21,7 +21,7 @@ pub(super) struct Writer {
     /// good: nothing is ever taken back.
     state: State,
     /// Keeps other processes out of the directory; released after the file is closed.
-    _lock: Option<File>,
+    _lock: Option<DirectoryLock>,
 }
 
 pub(super) struct State {
@@ -47,7 +47,7 @@ pub(super) enum WriteError {
 }
 
 impl Writer {
-    pub(super) fn new(database: Database, state: State, lock: Option<File>) -> Self {
+    pub(super) fn new(database: Database, state: State, lock: Option<DirectoryLock>) -> Self {
         Self {
             database,
             state,

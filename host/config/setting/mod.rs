@@ -9,6 +9,7 @@ mod choice;
 mod number;
 mod plugin;
 mod text;
+mod upstream;
 
 pub(super) use choice::{Choices, choice, choices, toggle};
 pub(super) use number::{
@@ -16,6 +17,7 @@ pub(super) use number::{
 };
 pub(super) use plugin::{FreeTable, Grants};
 pub(super) use text::{Origins, address, log_filter, path_to};
+pub(super) use upstream::{AllowedMethods, MetadataKeys, Url};
 
 /// Why a value was refused.
 pub(super) struct Refusal {

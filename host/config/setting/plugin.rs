@@ -7,8 +7,10 @@ use serde_json::json;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use crate::config::name::{NAME_RULE, PluginName};
 use crate::config::value::ConfigValue;
 
+use super::upstream::each_text;
 use super::{Description, Refusal, Setting};
 
 /// What the operator allows a plugin beyond the confined capabilities.
@@ -22,37 +24,26 @@ impl Setting for Grants {
     }
 
     fn parse(&self, value: &Spanned<DeValue<'_>>, _folder: &Path) -> Result<Vec<String>, Vec<Refusal>> {
-        let DeValue::Array(items) = value.get_ref() else {
-            return Err(vec![Refusal::wrong_type("an array of grants", value.get_ref())]);
-        };
-        // No capability that reaches outside the sandbox exists yet, so every name is unknown.
-        let refusals: Vec<_> = items
-            .iter()
-            .map(|item| {
-                let refusal = match item.get_ref() {
-                    DeValue::String(text) => Refusal::new(format!("there is no grant {text:?}"))
-                        .hint("this version of the host has nothing to grant; leave the list empty"),
-                    other => Refusal::wrong_type("the name of a grant", other),
-                };
-                Refusal {
-                    span: Some(item.span()),
-                    ..refusal
-                }
-            })
-            .collect();
-        if refusals.is_empty() {
-            Ok(Vec::new())
-        } else {
-            Err(refusals)
-        }
+        each_text(value, "grant", |text| {
+            let name = text.strip_prefix("upstream:").ok_or_else(|| {
+                Refusal::new(format!("there is no grant {text:?}"))
+                    .hint("write \"upstream:NAME\" to let the plugin call the target [upstreams.NAME]")
+            })?;
+            let name = name.parse::<PluginName>();
+            name.map(|_| text.to_owned())
+                .map_err(|_| Refusal::new(format!("{text:?} names no target: {NAME_RULE}")))
+        })
     }
 
     fn describe(&self) -> Description {
         Description {
             kind: "array of strings".into(),
             default: "[]".into(),
-            allowed: "none in this version".into(),
-            schema: json!({ "type": "array", "maxItems": 0, "default": [] }),
+            allowed: "`upstream:NAME`".into(),
+            schema: json!({
+                "type": "array", "items": { "type": "string", "pattern": "^upstream:[a-z][a-z0-9-]{0,62}$" },
+                "default": [],
+            }),
         }
     }
 }
