@@ -98,14 +98,6 @@ impl Loader {
     }
 }
 
-/// As many as serve calls: an idle host has all its processors for a call that computes.
-fn worker_threads(config: &Config) -> usize {
-    config
-        .server
-        .worker_threads
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))
-}
-
 /// Every `[upstreams.NAME]`.
 fn upstreams(config: &Config) -> anyhow::Result<Upstreams> {
     let targets = config.upstreams.iter().map(|(name, upstream)| {
@@ -127,6 +119,14 @@ fn upstreams(config: &Config) -> anyhow::Result<Upstreams> {
         Target::new(name.as_str(), options).with_context(|| format!("upstreams.{name}"))
     });
     Ok(Upstreams::new(targets.collect::<anyhow::Result<Vec<_>>>()?))
+}
+
+/// As many as serve calls: an idle host has all its processors for a call that computes.
+fn worker_threads(config: &Config) -> usize {
+    config
+        .server
+        .worker_threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))
 }
 
 fn engine(config: &Config, sandboxes: usize) -> anyhow::Result<Engine> {

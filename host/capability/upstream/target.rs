@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Uri};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -41,6 +42,9 @@ pub struct Target {
     endpoint: Endpoint,
     /// Made at the first call, because that needs the runtime. It connects, and connects again, by itself.
     channel: OnceLock<Channel>,
+    /// The one that serves: a first call may come from the threads of lower priority, and the connection must
+    /// not stay there. None where nothing is served.
+    runtime: Option<Handle>,
     turns: Admission,
     breaker: Breaker,
 }
@@ -71,6 +75,7 @@ impl Target {
             name: name.to_owned(),
             endpoint: endpoint(&options)?,
             channel: OnceLock::new(),
+            runtime: Handle::try_current().ok(),
             turns: Admission::new(options.max_concurrent, options.max_queued),
             breaker: Breaker::new(options.breaker_failures, options.breaker_open),
             options,
@@ -199,7 +204,11 @@ impl Target {
     }
 
     fn channel(&self) -> Channel {
-        self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone()
+        let connect = || {
+            let _entered = self.runtime.as_ref().map(Handle::enter);
+            self.endpoint.connect_lazy()
+        };
+        self.channel.get_or_init(connect).clone()
     }
 
     fn overloaded(&self) -> Refusal {
