@@ -73,7 +73,7 @@ impl Generation {
             .clone()
             .run_in_sandbox(attempt, slices.clone(), method, request);
         let habit = self.habits.get(method).ok_or_else(unloaded)?;
-        let finished = self.program()?.schedule(&slices, habit, work).await;
+        let finished = self.program()?.schedule(&slices, habit, Box::pin(work)).await;
         finished.unwrap_or_else(|| Err(unloaded()))
     }
 

@@ -93,7 +93,8 @@ pub struct Background {
     runtime: Option<Runtime>,
 }
 
-type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// A call to be run, in a box because it may move from thread to thread.
+pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Work that its caller can take back unless it is running at that moment.
 type Job<T> = Arc<Mutex<Option<Work<T>>>>;
@@ -129,9 +130,8 @@ impl Background {
         &self,
         slices: &Slices,
         habit: &Habit,
-        work: impl Future<Output = T> + Send + 'static,
+        mut work: Work<T>,
     ) -> Option<T> {
-        let mut work: Work<T> = Box::pin(work);
         let mut lesson = Lesson {
             habit,
             slices,
@@ -242,10 +242,14 @@ mod tests {
     async fn short_work_stays_on_its_thread() {
         let here = std::thread::current().id();
         let (background, slices, habit) = (background(), Slices::default(), Habit::default());
-        let ran = background.run(&slices, &habit, async {
-            tokio::task::yield_now().await;
-            std::thread::current().id()
-        });
+        let ran = background.run(
+            &slices,
+            &habit,
+            Box::pin(async {
+                tokio::task::yield_now().await;
+                std::thread::current().id()
+            }),
+        );
         assert_eq!(ran.await, Some(here));
     }
 
@@ -254,13 +258,17 @@ mod tests {
         let slices = Slices::default();
         let counted = slices.clone();
         let (background, habit) = (background(), Habit::default());
-        let ran = background.run(&slices, &habit, async move {
-            for _ in 0..SLICES {
-                counted.used_one();
-                tokio::task::yield_now().await;
-            }
-            rustix::process::getpriority_process(None).expect("this thread has a priority")
-        });
+        let ran = background.run(
+            &slices,
+            &habit,
+            Box::pin(async move {
+                for _ in 0..SLICES {
+                    counted.used_one();
+                    tokio::task::yield_now().await;
+                }
+                rustix::process::getpriority_process(None).expect("this thread has a priority")
+            }),
+        );
         assert_eq!(ran.await, Some(NICENESS));
     }
 
@@ -271,14 +279,18 @@ mod tests {
         let call = async |heavy: bool| {
             let slices = Slices::default();
             let counted = slices.clone();
-            let ran = background.run(&slices, &habit, async move {
-                let began = std::thread::current().id();
-                for _ in 0..if heavy { SLICES } else { 0 } {
-                    counted.used_one();
-                    tokio::task::yield_now().await;
-                }
-                began
-            });
+            let ran = background.run(
+                &slices,
+                &habit,
+                Box::pin(async move {
+                    let began = std::thread::current().id();
+                    for _ in 0..if heavy { SLICES } else { 0 } {
+                        counted.used_one();
+                        tokio::task::yield_now().await;
+                    }
+                    began
+                }),
+            );
             ran.await.expect("an end") == here
         };
         assert!(call(false).await);
@@ -302,7 +314,7 @@ mod tests {
                 tokio::spawn(async move {
                     let (slices, habit) = (Slices::default(), Habit::default());
                     background
-                        .run(&slices, &habit, looping(slices.clone(), alive))
+                        .run(&slices, &habit, Box::pin(looping(slices.clone(), alive)))
                         .await
                 })
             })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Store, UpdateDeadline};
 
-use super::background::{Habit, Slices};
+use super::background::{Habit, Slices, Work};
 use super::bindings::v0_1::{Plugin, PluginPre, Status, handler};
 use super::engine::Engine;
 use super::state::{Attempt, CallState, PluginContext};
@@ -88,7 +88,7 @@ impl Program {
         &self,
         slices: &Slices,
         habit: &Habit,
-        work: impl Future<Output = T> + Send + 'static,
+        work: Work<T>,
     ) -> Option<T> {
         self.engine.background().run(slices, habit, work).await
     }
