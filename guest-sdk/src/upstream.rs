@@ -84,14 +84,14 @@ impl<'c> Upstream<'c> {
                 headers: reply.headers,
                 trailers: reply.trailers,
             }),
-            Err(error) => Err(Failure {
+            Err(error) => Err(Failure(Box::new(Parts {
                 target: self.target.clone(),
                 method: method.to_owned(),
                 status: Status::internal("the answer does not parse").with_cause(error),
                 origin: Origin::Host,
                 headers: reply.headers,
                 trailers: reply.trailers,
-            }),
+            }))),
         }
     }
 
@@ -118,7 +118,7 @@ impl<'c> Upstream<'c> {
                 headers: reply.initial_metadata.into(),
                 trailers: reply.trailing_metadata.into(),
             }),
-            Err(failure) => Err(Failure {
+            Err(failure) => Err(Failure(Box::new(Parts {
                 target: self.target.clone(),
                 method: method.to_owned(),
                 status: failure.status.into(),
@@ -128,7 +128,7 @@ impl<'c> Upstream<'c> {
                 },
                 headers: failure.initial_metadata.into(),
                 trailers: failure.trailing_metadata.into(),
-            }),
+            }))),
         }
     }
 }
@@ -218,7 +218,10 @@ pub enum Origin {
 /// To answer the client with the target's own status, say so: `.map_err(Failure::into_status)?`. To treat some
 /// codes apart, match on [`code`](Failure::code).
 #[derive(Clone, PartialEq)]
-pub struct Failure {
+pub struct Failure(Box<Parts>);
+
+#[derive(Clone, PartialEq)]
+struct Parts {
     target: String,
     method: String,
     status: Status,
@@ -230,32 +233,32 @@ pub struct Failure {
 impl Failure {
     /// The status, with its details.
     pub fn status(&self) -> &Status {
-        &self.status
+        &self.0.status
     }
 
     /// The status, to pass on unchanged, details included.
     pub fn into_status(self) -> Status {
-        self.status
+        self.0.status
     }
 
     /// The code of the status.
     pub fn code(&self) -> Code {
-        self.status.code()
+        self.0.status.code()
     }
 
     /// Who says so.
     pub fn origin(&self) -> Origin {
-        self.origin
+        self.0.origin
     }
 
     /// The initial metadata of the answer; empty if there was none.
     pub fn headers(&self) -> &ReplyMetadata {
-        &self.headers
+        &self.0.headers
     }
 
     /// The trailing metadata of the answer; empty if there was none.
     pub fn trailers(&self) -> &ReplyMetadata {
-        &self.trailers
+        &self.0.trailers
     }
 }
 
@@ -271,7 +274,7 @@ impl From<Failure> for Status {
             _ => (Code::Internal, "Handler failed"),
         };
         let status = Status::new(code, message).with_cause(failure.to_string());
-        match failure.status.detail::<RetryInfo>() {
+        match failure.0.status.detail::<RetryInfo>() {
             Some(retry) if code != Code::Internal => status.with_detail(retry),
             _ => status,
         }
@@ -281,12 +284,12 @@ impl From<Failure> for Status {
 /// Target, method and status, as they stand in the operator's log.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure {
+        let Parts {
             target,
             method,
             status,
             ..
-        } = self;
+        } = &*self.0;
         write!(f, "upstream {target} {method}: {status}")?;
         match status.cause() {
             Some(cause) => write!(f, ": {cause}"),
@@ -298,10 +301,10 @@ impl fmt::Display for Failure {
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Failure")
-            .field("target", &self.target)
-            .field("method", &self.method)
-            .field("status", &self.status)
-            .field("origin", &self.origin)
+            .field("target", &self.0.target)
+            .field("method", &self.0.method)
+            .field("status", &self.0.status)
+            .field("origin", &self.0.origin)
             .finish_non_exhaustive()
     }
 }

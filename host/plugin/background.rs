@@ -1,7 +1,7 @@
 //! Where calls go that use up their time slices, so that they do not hold up those that do not.
 //!
 //! A call begins on the thread that serves its connection, because most end within microseconds. A guest
-//! that computes on is interrupted by the engine's ticks, and after [`SLICES`] of them its sandbox moves, as
+//! that computes on is interrupted by the engine's ticks, and after `SLICES` of them its sandbox moves, as
 //! it is, to a few threads of lower priority: those run whatever of the processors the serving threads
 //! leave, in turns of one tick. Calls of a method that keeps doing so begin there.
 
@@ -39,7 +39,7 @@ impl Slices {
 }
 
 /// What calls of one method have been like lately: a score that a call which used up its slices raises by
-/// [`RAISE`](Self::RAISE), and any other lowers by 1. So a method counts as heavy after two such calls, while
+/// `RAISE`, and any other lowers by 1. So a method counts as heavy after two such calls, while
 /// at least one in three is, and no longer after a few that are not.
 #[derive(Debug, Default)]
 pub struct Habit(AtomicU8);

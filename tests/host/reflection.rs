@@ -8,6 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_reflection::pb::{v1, v1alpha};
 
+use crate::support::crafted::{Crafted, EMPTY, descriptors};
 use crate::support::{Host, Isolation, Plugin, Setup};
 
 /// Asks one version of reflection one question, and evaluates to the answer.
@@ -167,6 +168,39 @@ async fn health_knows_every_service() {
     }
     for service in ["faults.v1", "order.v1.Nothing"] {
         assert_eq!(host.health_of(service).await, None, "{service:?}");
+    }
+    host.stop().await;
+}
+
+/// Two plugins carry different files under one name.
+#[tokio::test]
+async fn each_symbol_is_described_by_the_plugin_that_owns_it() {
+    use v1::server_reflection_response::MessageResponse;
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = |name: &str, service: &str| {
+        let mut crafted = Crafted::serving(service, &[("Call", EMPTY)]);
+        crafted.descriptors = descriptors(service, &["Call"], |file| {
+            file.name = Some("service.proto".into());
+        });
+        let file = folder.path().join(format!("{name}.wasm"));
+        crafted.write_to(&file);
+        Plugin::crafted(name, service, &file, Isolation::Call)
+    };
+    let plugins = Setup::of(plugin("one", "one.v1.One")).and(plugin("other", "other.v1.Other"));
+    let host = plugins.start().await;
+    for (symbol, package) in [
+        ("one.v1.One", "one.v1"),
+        ("one.v1.One.Call", "one.v1"),
+        ("one.v1.Empty", "one.v1"),
+        ("other.v1.Other", "other.v1"),
+        ("other.v1.Other.Call", "other.v1"),
+        ("other.v1.Empty", "other.v1"),
+    ] {
+        let answer = ask!(v1, host, FileContainingSymbol(symbol.into()));
+        let MessageResponse::FileDescriptorResponse(files) = answer else {
+            panic!("{symbol}: {answer:?}")
+        };
+        assert_eq!(packages(&files.file_descriptor_proto), [package], "{symbol}");
     }
     host.stop().await;
 }

@@ -56,8 +56,8 @@ pub fn misbehave(call: &Call, way: Way) -> Result<(), Status> {
 }
 
 /// Repeats until the host refuses.
-fn flood(mut wave: impl FnMut(u64) -> Result<(), Status>) -> Result<(), Status> {
-    (0..).try_for_each(|number| wave(number))
+fn flood(wave: impl FnMut(u64) -> Result<(), Status>) -> Result<(), Status> {
+    (0..).try_for_each(wave)
 }
 
 #[inline(never)]

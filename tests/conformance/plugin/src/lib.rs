@@ -10,6 +10,8 @@ use mortise_guest::prost::{Message, Name};
 use mortise_guest::prost_types::Any;
 use mortise_guest::{AnswerMetadata, Call, Code, ReadCall, Status};
 
+// Of its comments, which are the suite's.
+#[allow(clippy::doc_overindented_list_items, clippy::doc_lazy_continuation)]
 pub mod pb {
     mortise_guest::include_proto!("connectrpc.conformance.v1");
 }
