@@ -4,6 +4,10 @@
 //! and [`Failure::row`] says what the client hears, who is to blame and under which stable reason it is
 //! documented (`docs/errors/REASON.md`). Internal causes go to the log and never to the client.
 
+mod guest;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
 use prost::Message as _;
@@ -11,6 +15,8 @@ use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::capability::upstream::Refusal;
+
+pub use guest::GuestStatus;
 
 /// The `domain` of the `google.rpc.ErrorInfo` that every status made by the host carries.
 pub const ERROR_DOMAIN: &str = "mortise";
@@ -378,68 +384,6 @@ impl Failure {
     }
 }
 
-/// A handler's own status.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GuestStatus {
-    /// Never OK.
-    pub code: Code,
-    /// As the handler wrote it.
-    pub message: String,
-    /// Messages of `google.rpc` and others.
-    pub details: Vec<prost_types::Any>,
-}
-
-impl GuestStatus {
-    /// The status as it is sent, in at most about `max_bytes` of trailers: stock clients refuse more than
-    /// 8 KiB of metadata and would lose the whole answer. What does not fit is left out, details first,
-    /// and the operator's log says so.
-    pub fn within(self, max_bytes: usize) -> tonic::Status {
-        let mut message = self.message;
-        // Percent-encoding makes up to three bytes of one.
-        if message.len() > max_bytes / 3 {
-            let end = message.floor_char_boundary(max_bytes / 3);
-            tracing::warn!(
-                bytes = message.len(),
-                "a status message was cut: it does not fit the metadata"
-            );
-            message.truncate(end);
-        }
-        if self.details.is_empty() {
-            return tonic::Status::new(self.code, message);
-        }
-        let status = tonic_types::Status {
-            code: self.code as i32,
-            message,
-            details: self.details,
-        };
-        let details = status.encode_to_vec();
-        let message = status.message;
-        // Base64 makes four bytes of three.
-        if details.len() / 3 * 4 + encoded_bytes(&message) > max_bytes {
-            let bytes = details.len();
-            tracing::warn!(
-                bytes,
-                "status details were left out: they do not fit the metadata"
-            );
-            return tonic::Status::new(self.code, message);
-        }
-        tonic::Status::with_details(self.code, message, details.into())
-    }
-}
-
-/// Percent-encoded, as tonic writes `grpc-message`: it also encodes spaces and some punctuation, which the
-/// protocol would not ask for (gRPC over HTTP/2, "Status-Message").
-fn encoded_bytes(message: &str) -> usize {
-    let plain = |byte: u8| matches!(byte, 0x21..=0x7e) && !b"\"#%<>`?{}".contains(&byte);
-    message.bytes().map(|byte| if plain(byte) { 1 } else { 3 }).sum()
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::Upstream(refusal)
-    }
-}
-
 /// The code as the gRPC specification writes it.
 pub fn code_name(code: Code) -> &'static str {
     match code {
@@ -469,126 +413,8 @@ impl From<crate::deadline::Expired> for Failure {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn one_of_each() -> Vec<Failure> {
-        let cause = || "secret cause".to_owned();
-        let target = || "stock".to_owned();
-        vec![
-            Failure::MalformedTimeout,
-            Failure::MalformedBinaryMetadata { key: "k-bin".into() },
-            Failure::TooMuchMetadata { limit: 1 },
-            Failure::UnknownMethod { path: "/a/b".into() },
-            Failure::RequestTooLarge {
-                size: Some(2),
-                limit: 1,
-            },
-            Failure::NotUnary { empty: true },
-            Failure::MalformedFraming { what: "x" },
-            Failure::UnsupportedEncoding {
-                encoding: "br".into(),
-                supported: "identity".into(),
-            },
-            Failure::DeadlineExceeded,
-            Failure::Cancelled,
-            Failure::Overloaded,
-            Failure::PluginFailed { cause: cause() },
-            Failure::PluginOutOfMemory {
-                limit: 1,
-                cause: cause(),
-            },
-            Failure::AnswerTooLarge { size: 2, limit: 1 },
-            Failure::Conflict { attempts: 5 },
-            Failure::StoreUnavailable { cause: cause() },
-            Failure::CommitUnknown { cause: cause() },
-            Failure::Upstream(Refusal::NotGranted { target: target() }),
-            Failure::Upstream(Refusal::Invalid { what: "x".into() }),
-            Failure::Upstream(Refusal::TooManyCalls { limit: 1 }),
-            Failure::Upstream(Refusal::Overloaded { target: target() }),
-            Failure::Upstream(Refusal::CircuitOpen {
-                target: target(),
-                retry_after: std::time::Duration::from_secs(1),
-            }),
-            Failure::Upstream(Refusal::Unreachable { target: target() }),
-            Failure::Upstream(Refusal::TimedOut { target: target() }),
-            Failure::Upstream(Refusal::Malformed { target: target() }),
-            Failure::Upstream(Refusal::Diverged),
-            Failure::Internal { cause: cause() },
-        ]
-    }
-
-    #[test]
-    fn the_table_is_complete_and_every_row_has_a_page() {
-        let reasons: Vec<_> = one_of_each().iter().map(|failure| failure.row().reason).collect();
-        assert_eq!(reasons, REASONS);
-        for reason in REASONS {
-            let page =
-                std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/errors/{reason}.md"));
-            assert!(page.is_file(), "no page {}", page.display());
-        }
-    }
-
-    #[test]
-    fn statuses_are_measured_as_they_are_sent() {
-        let all: String = (0..=0x17f).filter_map(char::from_u32).collect();
-        let mut headers = http::HeaderMap::new();
-        let status = tonic::Status::unknown(all.as_str());
-        status.add_header(&mut headers).expect("a header value");
-        assert_eq!(encoded_bytes(&all), headers["grpc-message"].len());
-    }
-
-    #[test]
-    fn every_page_says_what_the_table_says() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors");
-        for failure in one_of_each() {
-            let row = failure.row();
-            let page = std::fs::read_to_string(folder.join(format!("{}.md", row.reason))).expect("a page");
-            for line in [
-                format!("# {}\n", row.reason),
-                format!("\n- Status: `{}`\n", code_name(row.code)),
-                format!("\n- Blame: {}\n", row.blame.as_str()),
-            ] {
-                assert!(page.contains(&line), "{} lacks {line:?}", row.reason);
-            }
-        }
-    }
-
-    #[test]
-    fn the_guide_to_statuses_has_every_code_and_reason() {
-        let guide = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/status.md");
-        let guide = std::fs::read_to_string(guide).expect("a page");
-        let line_of = |code: Code| {
-            let start = format!("| `{}` ({}) |", code_name(code), code as i32);
-            let line = guide.lines().find(|line| line.starts_with(&start));
-            line.unwrap_or_else(|| panic!("no line for {start}"))
-        };
-        for number in 0..=16 {
-            line_of(Code::from_i32(number));
-        }
-        for failure in one_of_each() {
-            let row = failure.row();
-            let link = format!("[{0}](errors/{0}.md)", row.reason);
-            assert!(line_of(row.code).contains(&link), "{link} is missing");
-        }
-        let links = guide.matches("](errors/").count();
-        assert_eq!(links, REASONS.len(), "a reason that is no more");
-    }
-
-    #[test]
-    fn causes_never_reach_the_client() {
-        for failure in one_of_each() {
-            let status = failure.to_status();
-            assert!(!status.message().contains("secret"), "{failure:?}");
-            assert!(
-                !String::from_utf8_lossy(status.details()).contains("secret"),
-                "{failure:?}"
-            );
-            assert_eq!(
-                status.get_error_details().error_info().expect("info").reason,
-                failure.row().reason
-            );
-        }
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Upstream(refusal)
     }
 }

@@ -4,12 +4,13 @@ use bytes::Bytes;
 
 use crate::capability::limits::Rate;
 use crate::capability::store as kv;
-use crate::capability::upstream as outside;
 use crate::capability::{Error as CapabilityError, ErrorKind};
 use crate::metadata::{MetadataError, Part};
-use crate::observe::printable;
 use crate::plugin::state::{Attempt, CallState, RememberedDecision};
-use crate::status::{Failure, GuestStatus};
+use crate::status::GuestStatus;
+
+mod log;
+mod upstream;
 
 /// Generated from the WIT.
 #[allow(missing_docs)]
@@ -30,15 +31,10 @@ pub use generated::{Plugin, PluginPre};
 pub const UPSTREAM: &str = "mortise:plugin/upstream";
 
 use generated::mortise::plugin::types::MetadataEntry;
-use generated::mortise::plugin::{call, config, events, limits, log, store, types, upstream};
+use generated::mortise::plugin::{call, config, events, limits, store, types};
 
 /// How many rate-limit decisions one call may ask for. Each is remembered until the call ends.
 const MAX_DECISIONS: usize = 1000;
-
-/// How many log fields a line may carry, and how long a field's name may be.
-const MAX_FIELDS: usize = 32;
-const MAX_FIELD_NAME_BYTES: usize = 64;
-const MAX_TARGET_BYTES: usize = 128;
 
 impl types::Host for CallState {}
 
@@ -314,184 +310,6 @@ impl limits::Host for CallState {
             retry_after_ms: u64::try_from(retry_after_ms).unwrap_or(u64::MAX),
         })
     }
-}
-
-impl upstream::Host for CallState {
-    async fn call(&mut self, request: upstream::Request) -> Result<upstream::Reply, upstream::Failure> {
-        let Some(attempt) = self.attempt.as_mut() else {
-            return Err(failed(outside::Refusal::Invalid {
-                what: "there is no call in progress while the plugin describes itself".into(),
-            }));
-        };
-        let call = attempt.call.clone();
-        let caller = outside::Caller {
-            call_id: &call.id,
-            deadline: &call.deadline,
-            metadata: &call.metadata,
-            journal: &call.upstream,
-        };
-        let granted = &self.plugin.upstreams;
-        let outcome = granted.call(request.into(), caller, &mut attempt.upstream).await;
-        outcome.map(Into::into).map_err(failed)
-    }
-}
-
-impl From<upstream::Request> for outside::Request {
-    fn from(request: upstream::Request) -> Self {
-        let metadata = request.metadata.into_iter();
-        Self {
-            target: request.target,
-            method: request.method,
-            message: request.message.into(),
-            metadata: metadata.map(|entry| (entry.key, entry.value)).collect(),
-            timeout: request.timeout.map(std::time::Duration::from_nanos),
-        }
-    }
-}
-
-impl From<outside::Reply> for upstream::Reply {
-    fn from(reply: outside::Reply) -> Self {
-        Self {
-            message: reply.message.into(),
-            initial_metadata: metadata_entries(reply.initial),
-            trailing_metadata: metadata_entries(reply.trailing),
-        }
-    }
-}
-
-/// The target's own status, or the host's by the one table.
-fn failed(failed: impl Into<outside::Failed>) -> upstream::Failure {
-    let (origin, status, initial, trailing) = match failed.into() {
-        outside::Failed::Answered(answered) => {
-            let outside::Answered {
-                code,
-                message,
-                details,
-                initial,
-                trailing,
-                ..
-            } = *answered;
-            let status = GuestStatus {
-                code,
-                message,
-                details,
-            };
-            (upstream::Origin::Target, status, initial, trailing)
-        }
-        outside::Failed::Refused(refusal) => {
-            let status = Failure::Upstream(refusal).to_guest();
-            (upstream::Origin::Host, status, Vec::new(), Vec::new())
-        }
-    };
-    upstream::Failure {
-        status: status.into(),
-        origin,
-        initial_metadata: metadata_entries(initial),
-        trailing_metadata: metadata_entries(trailing),
-    }
-}
-
-fn metadata_entries(metadata: outside::Metadata) -> Vec<MetadataEntry> {
-    let entries = metadata.into_iter();
-    entries.map(|(key, value)| MetadataEntry { key, value }).collect()
-}
-
-impl From<GuestStatus> for Status {
-    fn from(status: GuestStatus) -> Self {
-        let details = status.details.into_iter();
-        Self {
-            code: status.code.into(),
-            message: status.message,
-            details: details
-                .map(|any| Detail {
-                    type_url: any.type_url,
-                    value: any.value,
-                })
-                .collect(),
-        }
-    }
-}
-
-impl From<tonic::Code> for Code {
-    fn from(code: tonic::Code) -> Self {
-        match code {
-            tonic::Code::Cancelled => Self::Cancelled,
-            // A failure is never OK.
-            tonic::Code::Ok | tonic::Code::Unknown => Self::Unknown,
-            tonic::Code::InvalidArgument => Self::InvalidArgument,
-            tonic::Code::DeadlineExceeded => Self::DeadlineExceeded,
-            tonic::Code::NotFound => Self::NotFound,
-            tonic::Code::AlreadyExists => Self::AlreadyExists,
-            tonic::Code::PermissionDenied => Self::PermissionDenied,
-            tonic::Code::ResourceExhausted => Self::ResourceExhausted,
-            tonic::Code::FailedPrecondition => Self::FailedPrecondition,
-            tonic::Code::Aborted => Self::Aborted,
-            tonic::Code::OutOfRange => Self::OutOfRange,
-            tonic::Code::Unimplemented => Self::Unimplemented,
-            tonic::Code::Internal => Self::Internal,
-            tonic::Code::Unavailable => Self::Unavailable,
-            tonic::Code::DataLoss => Self::DataLoss,
-            tonic::Code::Unauthenticated => Self::Unauthenticated,
-        }
-    }
-}
-
-impl log::Host for CallState {
-    fn max_level(&mut self) -> Option<log::Level> {
-        use tracing::level_filters::LevelFilter;
-        Some(match LevelFilter::current() {
-            LevelFilter::OFF => return None,
-            LevelFilter::ERROR => log::Level::Error,
-            LevelFilter::WARN => log::Level::Warn,
-            LevelFilter::INFO => log::Level::Info,
-            LevelFilter::DEBUG => log::Level::Debug,
-            _ => log::Level::Trace,
-        })
-    }
-
-    fn write(&mut self, level: log::Level, target: String, message: String, fields: Vec<(String, String)>) {
-        let Some(max_bytes) = self.budget.lock().take() else {
-            return;
-        };
-        let message = printable(&message, max_bytes);
-        let target = printable(&target, MAX_TARGET_BYTES);
-        let fields = render_fields(&fields, max_bytes.saturating_sub(message.len()));
-        // tracing fixes an event's target at compile time, so the guest's is a field.
-        macro_rules! event {
-            ($level:ident) => {
-                if fields.is_empty() {
-                    tracing::$level!(target: "mortise::guest", guest_target = target, "{message}")
-                } else {
-                    tracing::$level!(target: "mortise::guest", guest_target = target, fields, "{message}")
-                }
-            };
-        }
-        match level {
-            log::Level::Trace => event!(trace),
-            log::Level::Debug => event!(debug),
-            log::Level::Info => event!(info),
-            log::Level::Warn => event!(warn),
-            log::Level::Error => event!(error),
-        }
-    }
-}
-
-/// `name=value` pairs within `max_bytes`.
-fn render_fields(fields: &[(String, String)], max_bytes: usize) -> String {
-    let mut rendered = String::new();
-    for (name, value) in fields.iter().take(MAX_FIELDS) {
-        let left = max_bytes.saturating_sub(rendered.len());
-        if left == 0 {
-            break;
-        }
-        if !rendered.is_empty() {
-            rendered.push(' ');
-        }
-        rendered.push_str(&printable(name, MAX_FIELD_NAME_BYTES));
-        rendered.push('=');
-        rendered.push_str(&printable(value, left));
-    }
-    rendered
 }
 
 impl config::Host for CallState {
