@@ -16,6 +16,7 @@
 mod commit_log;
 mod committer;
 mod layout;
+mod lock;
 mod open;
 mod options;
 mod outbox;

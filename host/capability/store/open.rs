@@ -1,6 +1,6 @@
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
@@ -10,9 +10,10 @@ use redb::{
 
 use super::Options;
 use super::layout;
+use super::lock::{DirectoryLock, LockError, private_file};
 use super::outbox::Position;
 use super::writer::{State, Writer};
-use crate::capability::directory::{create_private, sync};
+use crate::capability::directory::sync;
 
 /// Why a store could not be opened. Each message says where and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -91,46 +92,12 @@ fn speaks_of_damage(cause: &io::Error) -> bool {
 const FILE: &str = "store.redb";
 /// A store being created; it gets its name when it is whole.
 const NEW_FILE: &str = "store.redb.new";
-const LOCK: &str = "store.lock";
-
-/// Keeps other processes out of a directory, until it is dropped or the process ends, however that ends.
-pub(super) struct DirectoryLock(File);
-
-impl Drop for DirectoryLock {
-    fn drop(&mut self) {
-        // Closing the file would not do: a child that this process is just starting has it open as well, for as
-        // long as it has not become the other program.
-        if let Err(error) = self.0.unlock() {
-            tracing::debug!(%error, "the data directory's lock");
-        }
-    }
-}
-
-/// Locks `directory`, creating it if need be.
-fn lock(directory: &Path) -> Result<DirectoryLock, OpenError> {
-    create_private(directory).map_err(|e| OpenError::io(directory, e))?;
-    let mode = fs::metadata(directory)
-        .map_err(|e| OpenError::io(directory, e))?
-        .permissions()
-        .mode();
-    if mode & 0o022 != 0 {
-        tracing::warn!(
-            ?directory,
-            "other users may write in the data directory; make it private: chmod 700"
-        );
-    }
-    let path = directory.join(LOCK);
-    let file = private_file().open(&path).map_err(|e| OpenError::io(&path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(DirectoryLock(file)),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
-        Err(TryLockError::Error(cause)) => Err(OpenError::io(&path, cause)),
-    }
-}
-
 /// Opens the store in `directory`; creates both if need be.
 pub(super) fn file(directory: &Path, options: &Options) -> Result<Writer, OpenError> {
-    let lock = lock(directory)?;
+    let lock = DirectoryLock::acquire(directory).map_err(|error| match error {
+        LockError::InUse => OpenError::InUse(directory.to_owned()),
+        LockError::Io(path, cause) => OpenError::io(&path, cause),
+    })?;
     let path = directory.join(FILE);
     if !path.try_exists().map_err(|e| OpenError::io(&path, e))? {
         create(directory, &path)?;
@@ -187,17 +154,6 @@ fn create(directory: &Path, path: &Path) -> Result<(), OpenError> {
     database.close().map_err(|e| OpenError::redb(&new, e.into()))?;
     fs::rename(&new, path).map_err(|e| OpenError::io(path, e))?;
     sync(directory).map_err(|e| OpenError::io(directory, e))
-}
-
-fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    options
 }
 
 fn initialise(database: &Database) -> Result<(), redb::Error> {

@@ -7,7 +7,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, WriteT
 
 use super::Options;
 use super::layout;
-use super::open::DirectoryLock;
+use super::lock::DirectoryLock;
 use super::outbox::{self, Position, StagedEvent};
 use super::queue::Commit;
 use super::snapshot::Snapshot;
