@@ -34,7 +34,7 @@ enum Heavy {
     Loops,
     LoopsInCalls,
     ImportFloods,
-    /// Computing for so many milliseconds.
+    /// Computing for so many milliseconds, on a processor of its own.
     Spins(u32),
     MemoryEaters,
     LogFloods,
@@ -75,8 +75,9 @@ async fn measure_all(address: SocketAddr, time: Duration) -> usize {
     for (name, heavy, callers) in KINDS {
         let alone = measure(address, time).await;
         let channel = connect(address).await;
+        let rounds = heavy.rounds(channel.clone()).await;
         let heavy: Vec<_> = (0..*callers)
-            .map(|_| tokio::spawn(heavy.repeat(channel.clone())))
+            .map(|_| tokio::spawn(heavy.repeat(rounds, channel.clone())))
             .collect();
         tokio::time::sleep(time / 10).await;
         let beside = measure(address, time).await;
@@ -130,7 +131,21 @@ async fn connect(address: SocketAddr) -> Channel {
 }
 
 impl Heavy {
-    async fn repeat(self, channel: Channel) {
+    /// How much the guest computes in the time that it is to compute for, while nothing else runs. Asked to
+    /// compute for some time beside others, it would compute the less the more it waits for them.
+    async fn rounds(self, channel: Channel) -> u64 {
+        let Self::Spins(milliseconds) = self else {
+            return 0;
+        };
+        let request = pb::SpinRequest {
+            milliseconds,
+            rounds: 0,
+        };
+        let answer = FaultsClient::new(channel).spin(request).await;
+        answer.expect("an answer").get_ref().rounds
+    }
+
+    async fn repeat(self, rounds: u64, channel: Channel) {
         let mut client = FaultsClient::new(channel).max_decoding_message_size(64 << 20);
         let misbehave = |way: Way| pb::MisbehaveRequest { way: way.into() };
         loop {
@@ -139,7 +154,10 @@ impl Heavy {
                 Self::Loops => drop(client.r#loop(pb::LoopRequest {}).await),
                 Self::LoopsInCalls => drop(client.misbehave(misbehave(Way::LoopInCalls)).await),
                 Self::ImportFloods => drop(client.misbehave(misbehave(Way::FloodImports)).await),
-                Self::Spins(milliseconds) => drop(client.spin(pb::SpinRequest { milliseconds }).await),
+                Self::Spins(milliseconds) => {
+                    let request = pb::SpinRequest { milliseconds, rounds };
+                    drop(client.spin(request).await);
+                }
                 Self::MemoryEaters => drop(client.eat_memory(pb::EatMemoryRequest { abort: true }).await),
                 Self::LogFloods => {
                     let text = "wet".repeat(100);

@@ -237,7 +237,10 @@ async fn expiry_is_prompt(isolation: Isolation) {
     let raw = host.raw().await;
     let hour = 3_600_000;
     let sleep = framed(&SleepRequest { milliseconds: hour });
-    let compute = framed(&SpinRequest { milliseconds: hour });
+    let compute = framed(&SpinRequest {
+        milliseconds: hour,
+        rounds: 0,
+    });
     let ask = framed(&AskBackendRequest::default());
     for (guest, path, request) in [
         ("sleeps in an import", "/faults.v1.Faults/Sleep", sleep),

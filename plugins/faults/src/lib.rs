@@ -49,9 +49,11 @@ impl pb::Faults for Faults {
     }
 
     fn spin(_: &mut Call, request: pb::SpinRequest) -> Result<pb::SpinResponse, Status> {
-        Ok(pb::SpinResponse {
-            rounds: resources::compute_for(request.milliseconds),
-        })
+        let rounds = match request.rounds {
+            0 => resources::compute_for(request.milliseconds),
+            rounds => resources::compute(rounds),
+        };
+        Ok(pb::SpinResponse { rounds })
     }
 
     fn sleep(_: &mut Call, request: pb::SleepRequest) -> Result<pb::SleepResponse, Status> {

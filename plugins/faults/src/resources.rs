@@ -31,6 +31,16 @@ pub fn compute_for(milliseconds: u32) -> u64 {
     rounds
 }
 
+/// Computes at least so many rounds, and says how many.
+pub fn compute(rounds: u64) -> u64 {
+    let mut state = 1;
+    let rounds = rounds.next_multiple_of(ROUNDS);
+    for _ in 0..rounds {
+        state = black_box(round(state));
+    }
+    rounds
+}
+
 fn round(state: u64) -> u64 {
     state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1)
 }
