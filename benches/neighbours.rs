@@ -8,11 +8,14 @@
 //! `--quick` measures for a moment only, to see that it works.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tonic::transport::{Channel, Endpoint};
+
+// The other benchmark measures more of a server.
+#[allow(dead_code)]
+#[path = "support/server.rs"]
+mod server;
 
 /// Client and messages of the plugin of faults.
 mod pb {
@@ -22,6 +25,7 @@ mod pb {
 
 use pb::faults_client::FaultsClient;
 use pb::misbehave_request::Way;
+use server::Server;
 
 /// Between two calls of the quiet caller.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -60,7 +64,8 @@ const KINDS: &[(&str, Heavy, usize)] = &[
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let time = Duration::from_millis(if quick { 200 } else { 5000 });
-    let host = Host::start(&build_component());
+    let component = server::build_component("faults");
+    let host = Server::mortise("faults", &component, "call", "worker_threads = 2");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let exceeded = runtime.block_on(measure_all(host.address, time));
     println!("\n{exceeded} of {} over the bound", KINDS.len());
@@ -185,71 +190,4 @@ impl Heavy {
             }
         }
     }
-}
-
-/// A host as an operator runs it; killed when dropped.
-struct Host {
-    process: Child,
-    address: SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-impl Host {
-    fn start(component: &Path) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        drop(listener);
-        let config = folder.path().join("mortise.toml");
-        let text = format!(
-            "[server]\nlisten = \"{address}\"\ndata = {:?}\nworker_threads = 2\n[plugins.faults]\nfile = {:?}\n",
-            folder.path().join("data"),
-            component
-        );
-        std::fs::write(&config, text).expect("a configuration");
-        let process = Command::new(env!("CARGO_BIN_EXE_mortise"))
-            .arg("serve")
-            .arg("--config")
-            .arg(&config)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("mortise starts");
-        let host = Self {
-            process,
-            address,
-            _folder: folder,
-        };
-        let started = Instant::now();
-        while std::net::TcpStream::connect(address).is_err() {
-            assert!(
-                started.elapsed() < Duration::from_secs(60),
-                "mortise does not listen"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        host
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        // It may have ended by itself, which the measurement has then noticed.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Builds the plugin of faults as an author would for production.
-fn build_component() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-    let target = target.expect("it is in the target folder").join("plugins");
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "-p", "faults", "--target", "wasm32-wasip2"])
-        .current_dir(root.join("plugins"))
-        .env("CARGO_TARGET_DIR", &target)
-        .status()
-        .expect("cargo runs");
-    assert!(status.success(), "the plugin builds");
-    target.join("wasm32-wasip2/release/faults.wasm")
 }

@@ -10,6 +10,7 @@
 
 mod load;
 mod native;
+#[path = "../support/server.rs"]
 mod server;
 
 use std::time::Duration;
@@ -41,14 +42,17 @@ fn main() {
         (7, Duration::from_secs(2))
     };
 
-    let component = server::build_component();
+    let component = server::build_component("bench");
     let servers = [
-        ("native tonic", Server::native()),
+        ("native tonic", native::start()),
         (
             "plugin, fresh sandbox per call",
-            Server::mortise(&component, "call"),
+            Server::mortise("bench", &component, "call", ""),
         ),
-        ("plugin, sandboxes reused", Server::mortise(&component, "reuse")),
+        (
+            "plugin, sandboxes reused",
+            Server::mortise("bench", &component, "reuse", ""),
+        ),
     ];
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut samples: Vec<Vec<Sample>> = servers.iter().map(|_| Vec::new()).collect();

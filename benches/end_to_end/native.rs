@@ -1,6 +1,11 @@
 //! The baseline: the plugin's own logic behind a plain tonic server with its default settings.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use tonic::{Request, Response, Status};
+
+use crate::server::Server;
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub(crate) mod pb {
@@ -34,6 +39,20 @@ impl pb::bench_server::Bench for Bench {
             .insert("processing-time-ms", "0".parse().expect("ASCII"));
         Ok(response)
     }
+}
+
+/// Starts this program as the server.
+pub(crate) fn start() -> Server {
+    let program = std::env::current_exe().expect("this program");
+    let mut process = Command::new(program)
+        .arg(ARGUMENT)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the native server starts");
+    let mut line = String::new();
+    let stdout = process.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut line).expect("its address");
+    Server::of(process, line.trim().parse().expect("an address"))
 }
 
 /// Serves until it is killed, on a port that it prints.

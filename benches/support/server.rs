@@ -1,6 +1,5 @@
-//! The servers, each a process of its own.
+//! Servers under measurement, each a process of its own.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,18 +13,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The baseline.
-    pub(crate) fn native() -> Self {
-        let program = std::env::current_exe().expect("this program");
-        let mut process = Command::new(program)
-            .arg(crate::native::ARGUMENT)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the native server starts");
-        let mut line = String::new();
-        let stdout = process.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("its address");
-        let address = line.trim().parse().expect("an address");
+    /// A process that says at `address` that it serves.
+    pub(crate) fn of(process: Child, address: SocketAddr) -> Self {
         Self {
             process,
             address,
@@ -34,13 +23,13 @@ impl Server {
     }
 
     /// The host as an operator runs it, with every guard on.
-    pub(crate) fn mortise(component: &Path, isolation: &str) -> Self {
+    pub(crate) fn mortise(plugin: &str, component: &Path, isolation: &str, server_keys: &str) -> Self {
         let data = tempfile::tempdir().expect("a folder");
         let address = free_address();
         let config = data.path().join("mortise.toml");
         let text = format!(
-            "[server]\nlisten = \"{address}\"\ndata = \"{0}/data\"\n[plugins.bench]\nfile = \"{1}\"\n\
-             isolation = \"{isolation}\"\n",
+            "[server]\nlisten = \"{address}\"\ndata = \"{0}/data\"\n{server_keys}\n[plugins.{plugin}]\n\
+             file = \"{1}\"\nisolation = \"{isolation}\"\n",
             data.path().display(),
             component.display()
         );
@@ -96,16 +85,17 @@ fn free_address() -> SocketAddr {
     listener.local_addr().expect("an address")
 }
 
-/// Builds the plugin as its author would for production.
-pub(crate) fn build_component() -> PathBuf {
+/// Builds a plugin as its author would for production.
+pub(crate) fn build_component(plugin: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = root.join("target/plugins");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    let target = target.expect("it is in the target folder").join("plugins");
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "-p", "bench", "--target", "wasm32-wasip2"])
+        .args(["build", "--release", "-p", plugin, "--target", "wasm32-wasip2"])
         .current_dir(root.join("plugins"))
         .env("CARGO_TARGET_DIR", &target)
         .status()
         .expect("cargo runs");
     assert!(status.success(), "the plugin builds");
-    target.join("wasm32-wasip2/release/bench.wasm")
+    target.join(format!("wasm32-wasip2/release/{plugin}.wasm"))
 }
