@@ -356,6 +356,10 @@ section! {
         "max_upstream_bytes" => max_upstream_bytes: u64 = long_bytes(16 * MIB, KIB, GIB);
         /// Values for the plugin itself. A plugin reads strings as they are, numbers and booleans as they
         /// stand in the file, arrays and tables as JSON. Keys the plugin does not declare are refused.
+        ///
+        /// A secret need not stand in this file: `{ file = "PATH" }` takes the text of another file, less a
+        /// line feed at its end, and `{ env = "NAME" }` that of an environment variable of the host. Either is
+        /// UTF-8, not empty, at most 64 KiB, and read once, at start.
         "config" => config: BTreeMap<String, ConfigValue> = FreeTable;
     }
 }

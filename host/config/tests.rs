@@ -412,6 +412,66 @@ fn plugin_values_are_never_shown() {
 }
 
 #[test]
+fn plugin_values_come_from_files_and_the_environment() {
+    let folder = folder(&format!(
+        "{PLUGIN}[plugins.order.config]\ntoken = {{ file = \"token\" }}\nhome = {{ env = \"PATH\" }}\n\
+         both = {{ env = \"PATH\", file = \"token\" }}\n[plugins.order.config.limit]\nfile = \"limit\"\n"
+    ));
+    for (name, text) in [("token", "hunter2\n"), ("limit", "17\r\n")] {
+        std::fs::write(folder.path().join(name), text).expect("it can be written");
+    }
+    let path = folder.path().join("mortise.toml");
+    let config = Config::load(Some(&path), &Overrides::default()).expect("it is right");
+    let values = &config.plugins["order"].config;
+    assert_eq!(values["token"].as_str(), "hunter2");
+    assert_eq!(values["limit"].as_str(), "17");
+    assert_eq!(
+        values["home"].as_str(),
+        std::env::var("PATH").expect("tests have a path")
+    );
+    assert_eq!(values["both"].kind(), ValueKind::Table);
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn plugin_values_that_are_not_where_they_should_be_are_refused() {
+    let folder = folder(&format!(
+        "{PLUGIN}[plugins.order.config]\na = {{ file = \"none\" }}\nb = {{ file = \"large\" }}\n\
+         c = {{ file = \"binary\" }}\nd = {{ file = \"empty\" }}\ne = {{ file = 3 }}\n\
+         f = {{ env = \"MORTISE_NOT_SET\" }}\ng = {{ env = \"A=B\" }}\n"
+    ));
+    let large = vec![b'x'; (64 << 10) + 1];
+    for (name, bytes) in [
+        ("large", &large[..]),
+        ("binary", b"hunter2\xff"),
+        ("empty", b"\n"),
+    ] {
+        std::fs::write(folder.path().join(name), bytes).expect("it can be written");
+    }
+    let path = folder.path().join("mortise.toml");
+    let errors = Config::load(Some(&path), &Overrides::default()).expect_err("this must be refused");
+    let prefix = format!("{}/", folder.path().display());
+    assert_eq!(
+        errors
+            .to_string()
+            .replace(&prefix, "")
+            .lines()
+            .collect::<Vec<_>>(),
+        [
+            "mortise.toml:4:5: plugins.order.config.a: cannot read none: No such file or directory (os error 2)",
+            "  hint: a relative path is relative to the folder of the configuration file",
+            "mortise.toml:5:5: plugins.order.config.b: cannot read large: it is larger than 65536 bytes",
+            "mortise.toml:6:5: plugins.order.config.c: cannot read binary: it is not UTF-8",
+            "mortise.toml:7:5: plugins.order.config.d: what it refers to is empty",
+            "  hint: write \"\" if it is to be empty",
+            "mortise.toml:8:14: plugins.order.config.e: expected a string, found an integer",
+            "mortise.toml:9:5: plugins.order.config.f: the environment variable MORTISE_NOT_SET is not set",
+            "mortise.toml:10:5: plugins.order.config.g: \"A=B\" cannot be the name of an environment variable",
+        ]
+    );
+}
+
+#[test]
 fn later_errors_find_the_line_of_a_plugin_value() {
     let config = loads(&format!("{PLUGIN}[plugins.order.config]\n\nregoin = \"eu\"\n"));
     let place = |key| {

@@ -1,9 +1,13 @@
 //! What keeps a host from starting, with the reason and the exit code.
 
 use std::net::TcpListener;
+use std::time::Duration;
+
+use tonic::Code;
 
 use crate::files::{bad_files, bounded};
 use crate::support::pb::faults::CountRequest;
+use crate::support::pb::order::ListOrdersRequest;
 use crate::support::{Isolation, LiveFile, Plugin, Setup, components};
 
 #[tokio::test]
@@ -91,6 +95,30 @@ async fn values_a_plugin_does_not_know_are_refused() {
         "{}",
         ended.stderr
     );
+}
+
+#[tokio::test]
+async fn values_from_elsewhere_reach_the_plugin_and_no_log() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("least");
+    std::fs::write(&file, "60000\n").expect("it can be written");
+    let plugin = Plugin::order(Isolation::Call)
+        .config("region", "{ env = \"SECRET_OF_THE_HOST\" }")
+        .config("min_remaining_ms", format!("{{ file = {file:?} }}"));
+    let host = Setup::of(plugin).filter("mortise=trace").start().await;
+    let mut orders = host.orders();
+    // What no guest gets unless the operator hands it over.
+    let secret = "must not reach a guest";
+    let listed = orders.list_orders(ListOrdersRequest::default()).await.expect("listed");
+    assert_eq!(listed.metadata().get("region").expect("it is set"), secret);
+
+    let mut hasty = tonic::Request::new(ListOrdersRequest::default());
+    hasty.set_timeout(Duration::from_secs(30));
+    let refused = orders.list_orders(hasty).await.expect_err("it is refused");
+    assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused:?}");
+    assert!(refused.message().contains("Insufficient time"), "{refused:?}");
+    assert!(!host.log.text().contains(secret));
+    host.stop().await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use toml::de::DeValue;
 mod choice;
 mod number;
 mod plugin;
+mod secret;
 mod text;
 mod upstream;
 

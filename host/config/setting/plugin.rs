@@ -11,7 +11,7 @@ use crate::config::name::{NAME_RULE, PluginName};
 use crate::config::value::ConfigValue;
 
 use super::upstream::each_text;
-use super::{Description, Refusal, Setting};
+use super::{Description, Refusal, Setting, secret};
 
 /// What the operator allows a plugin beyond the confined capabilities.
 pub(in crate::config) struct Grants;
@@ -58,19 +58,23 @@ impl Setting for FreeTable {
         BTreeMap::new()
     }
 
-    fn parse(&self, value: &Spanned<DeValue<'_>>, _folder: &Path) -> Result<Self::Value, Vec<Refusal>> {
+    fn parse(&self, value: &Spanned<DeValue<'_>>, folder: &Path) -> Result<Self::Value, Vec<Refusal>> {
         let DeValue::Table(table) = value.get_ref() else {
             return Err(vec![Refusal::wrong_type("a table", value.get_ref())]);
         };
         let mut values = BTreeMap::new();
         let mut refusals = Vec::new();
         for (key, value) in table {
-            match ConfigValue::parse(value) {
+            let parsed = match secret::read(value.get_ref(), folder) {
+                Some(text) => text.map(ConfigValue::text),
+                None => ConfigValue::parse(value).map_err(Refusal::new),
+            };
+            match parsed {
                 Ok(parsed) => drop(values.insert(key.get_ref().to_string(), parsed)),
-                Err(problem) => refusals.push(Refusal {
-                    span: Some(value.span()),
+                Err(refusal) => refusals.push(Refusal {
+                    span: refusal.span.or(Some(value.span())),
                     inner_key: Some(key.get_ref().to_string()),
-                    ..Refusal::new(problem)
+                    ..refusal
                 }),
             }
         }
@@ -85,7 +89,9 @@ impl Setting for FreeTable {
         Description {
             kind: "table".into(),
             default: "{}".into(),
-            allowed: "the keys that the plugin declares; `mortise inspect` lists them".into(),
+            allowed: "the keys that the plugin declares; `mortise inspect` lists them. A value can also be \
+                      `{ file = \"PATH\" }` or `{ env = \"NAME\" }`"
+                .into(),
             schema: json!({ "type": "object" }),
         }
     }
