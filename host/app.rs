@@ -35,8 +35,8 @@ pub struct App {
     options: ServerOptions,
     drain_delay: Duration,
     drain_timeout: Duration,
-    /// The names of `[deadlines.NAME]`.
-    deadlines: Vec<MethodName>,
+    /// The names of `[methods.NAME]`.
+    methods: Vec<MethodName>,
 }
 
 impl App {
@@ -75,7 +75,7 @@ impl App {
             options: server_options(config)?,
             drain_delay: server.drain_delay,
             drain_timeout: server.drain_timeout,
-            deadlines: config.deadlines.keys().cloned().collect(),
+            methods: config.methods.keys().cloned().collect(),
         })
     }
 
@@ -101,8 +101,8 @@ impl App {
         if !refused.is_empty() {
             return Err(PluginsRefused(refused));
         }
-        for name in self.registry.unserved(&self.deadlines) {
-            tracing::warn!(deadlines = %name, "no plugin serves what these deadlines are for");
+        for name in self.registry.unserved(&self.methods) {
+            tracing::warn!(methods = %name, "no plugin serves what this section is for");
         }
         Ok(())
     }
@@ -179,13 +179,11 @@ fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
 fn call_limits(config: &Config) -> CallLimits {
     let server = &config.server;
     CallLimits {
-        deadlines: config.deadline_policies(),
         max_request_bytes: server.max_request_bytes,
-        max_response_bytes: server.max_response_bytes,
         max_metadata_entries: server.max_metadata_entries,
         max_response_metadata_bytes: server.max_response_metadata_bytes,
         max_attempts: config.store.max_attempts,
-        compression: Compression::new(server.compression.clone(), server.compress_min_bytes),
+        compression: Compression::new(server.compression.clone()),
         error_details: server.error_details,
     }
 }

@@ -3,7 +3,6 @@
 //! A [`Deadline`] is made once, when the request headers arrive. The timer around the call, the epoch
 //! interrupt inside the guest, every wait of the host and what the guest reads all come from it.
 
-use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
@@ -19,49 +18,6 @@ pub struct DeadlinePolicy {
     pub default: Option<Duration>,
     /// No call gets more than this.
     pub maximum: Option<Duration>,
-}
-
-/// What the operator allows by service and method: `[deadlines.NAME]` before `[server]`.
-#[derive(Debug, Clone, Default)]
-pub struct DeadlinePolicies {
-    server: DeadlinePolicy,
-    /// By `package.Service` and `package.Service/Method`, as the operator wrote them.
-    own: HashMap<String, DeadlinePolicy>,
-}
-
-impl DeadlinePolicies {
-    /// Of the server's policy and those of services and methods by their names, where a value that is none
-    /// leaves the matter to the service or the server.
-    pub fn new(server: DeadlinePolicy, own: impl IntoIterator<Item = (String, DeadlinePolicy)>) -> Self {
-        Self {
-            server,
-            own: own.into_iter().collect(),
-        }
-    }
-
-    /// The policy that holds for `/package.Service/Method`.
-    pub fn of(&self, path: &str) -> DeadlinePolicy {
-        if self.own.is_empty() {
-            return self.server;
-        }
-        let name = path.strip_prefix('/').unwrap_or(path);
-        let service = name.split_once('/').map_or(name, |(service, _)| service);
-        self.own
-            .get(name)
-            .into_iter()
-            .chain(self.own.get(service))
-            .chain([&self.server])
-            .fold(DeadlinePolicy::default(), |policy, next| policy.or(next))
-    }
-}
-
-impl DeadlinePolicy {
-    fn or(self, other: &Self) -> Self {
-        Self {
-            default: self.default.or(other.default),
-            maximum: self.maximum.or(other.maximum),
-        }
-    }
 }
 
 /// When a call expires, if ever.
@@ -270,28 +226,6 @@ mod tests {
         within(long, 10 * SECOND);
         let short = deadline("1S", policy).expect("a second");
         within(short, SECOND);
-    }
-
-    #[test]
-    fn a_method_goes_before_its_service_and_that_before_the_server() {
-        let seconds = |default: Option<u32>, maximum: Option<u32>| DeadlinePolicy {
-            default: default.map(|seconds| seconds * SECOND),
-            maximum: maximum.map(|seconds| seconds * SECOND),
-        };
-        let own = [
-            ("shop.v1.Orders".to_owned(), seconds(Some(2), Some(20))),
-            ("shop.v1.Orders/Report".to_owned(), seconds(None, Some(60))),
-        ];
-        let policies = DeadlinePolicies::new(seconds(Some(1), Some(10)), own);
-        for (path, expected) in [
-            ("/shop.v1.Orders/Report", seconds(Some(2), Some(60))),
-            ("/shop.v1.Orders/Place", seconds(Some(2), Some(20))),
-            ("/shop.v1.Stock/Report", seconds(Some(1), Some(10))),
-            ("/shop.v1.Orders2/Report", seconds(Some(1), Some(10))),
-            ("", seconds(Some(1), Some(10))),
-        ] {
-            assert_eq!(policies.of(path), expected, "{path}");
-        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use crate::capability::Namespace;
 use crate::capability::store::{Access, Store};
 use crate::capability::upstream::{Journal, Refusal, Usage};
 use crate::commit::{NotCommitted, commit};
-use crate::deadline::{Deadline, DeadlinePolicies};
+use crate::deadline::Deadline;
 use crate::metadata::{AnswerMetadata, RequestMetadata};
 use crate::observe::{Throttle, printable};
 use crate::plugin::state::{Attempt, Call};
@@ -30,12 +30,8 @@ const MAX_SHOWN_BYTES: usize = 256;
 /// Bounds that hold for every call.
 #[derive(Debug, Clone)]
 pub struct CallLimits {
-    /// Server-side deadlines.
-    pub deadlines: DeadlinePolicies,
     /// The request message, in bytes.
     pub max_request_bytes: usize,
-    /// The response message, in bytes.
-    pub max_response_bytes: usize,
     /// Entries of request metadata.
     pub max_metadata_entries: usize,
     /// The answer's metadata, status message and details included, as HTTP/2 counts it.
@@ -67,8 +63,8 @@ enum Answer {
     Ok {
         message: Vec<u8>,
         metadata: AnswerMetadata,
-        /// From which size the plugin's answers are compressed, if it has a choice of its own.
-        compress_min_bytes: Option<usize>,
+        /// From which size the method's answers are compressed.
+        compress_min_bytes: usize,
     },
     Failed {
         status: GuestStatus,
@@ -119,11 +115,12 @@ impl Dispatcher {
     async fn call(&self, head: Parts, body: tonic::body::Body, peer: String) -> Result<Answer, Failure> {
         let arrived = Instant::now();
         let path = head.uri.path();
-        let deadline = Deadline::from_headers(&head.headers, arrived, &self.limits.deadlines.of(path))
-            .map_err(|_| Failure::MalformedTimeout)?;
         let route = self.router.resolve(path).ok_or_else(|| Failure::UnknownMethod {
             path: printable(path, MAX_SHOWN_BYTES),
         })?;
+        let policy = route.policy();
+        let deadline = Deadline::from_headers(&head.headers, arrived, &policy.deadline)
+            .map_err(|_| Failure::MalformedTimeout)?;
         let id = format!("{:032x}", rand::random::<u128>());
         let span = call_span(&id, &head, &route);
         async {
@@ -195,19 +192,12 @@ impl Dispatcher {
                     });
                 }
             };
-            let limit = self.limits.max_response_bytes;
-            if message.len() > limit {
-                return Err(Failure::AnswerTooLarge {
-                    size: message.len(),
-                    limit,
-                });
-            }
             match commit(&self.store, finished.attempt.transaction, &call.deadline).await {
                 Ok(()) => {
                     return Ok(Answer::Ok {
                         message,
                         metadata: finished.attempt.answer,
-                        compress_min_bytes: generation.compress_min_bytes,
+                        compress_min_bytes: route.policy().compress_min_bytes,
                     });
                 }
                 Err(NotCommitted::Failed(failure)) => return Err(failure),

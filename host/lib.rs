@@ -15,6 +15,7 @@ pub mod generations;
 pub mod metadata;
 pub mod observe;
 pub mod plugin;
+pub mod policy;
 pub mod router;
 pub mod server;
 pub mod shutdown;

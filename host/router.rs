@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::generations::Generation;
+use crate::policy::MethodPolicy;
 
 /// Where a call goes. It holds its generation until the call has ended, whatever is swapped meanwhile.
 #[derive(Clone)]
@@ -14,6 +15,13 @@ pub struct Route {
     pub generation: Arc<Generation>,
     /// The method's index in that generation.
     pub method: usize,
+}
+
+impl Route {
+    /// What the operator allows the method.
+    pub fn policy(&self) -> &MethodPolicy {
+        self.generation.policy(self.method)
+    }
 }
 
 /// Every route of one moment. Immutable: a swap makes a new table.

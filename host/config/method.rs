@@ -1,5 +1,6 @@
 //! The name of a service or method.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -31,6 +32,13 @@ impl MethodName {
     /// `Method`, unless it is the name of a service.
     pub fn method(&self) -> Option<&str> {
         self.0.split_once('/').map(|(_, method)| method)
+    }
+}
+
+/// So that a map of them can be asked by text; their order is that of the text.
+impl Borrow<str> for MethodName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -12,6 +12,9 @@ use std::str::FromStr;
 
 use toml::de::DeTable;
 
+#[macro_use]
+mod section;
+
 mod error;
 mod keys;
 mod method;
@@ -23,16 +26,14 @@ mod value;
 
 pub use error::{ConfigError, ConfigErrors, Location};
 pub use keys::{
-    Cache, Engine, Events, Isolation, Log, LogFormat, MethodDeadlines, Plugin, RateLimits, Server, Store,
-    Upstream,
+    Cache, Engine, Events, Isolation, Log, LogFormat, Method, Plugin, RateLimits, Server, Store, Upstream,
 };
 pub use method::{InvalidMethodName, MethodName};
 pub use name::{InvalidPluginName, PluginName};
 pub use value::{ConfigValue, ValueKind};
 
-use crate::deadline::{DeadlinePolicies, DeadlinePolicy};
 use crate::server::{Tls, TlsFile, TlsFiles};
-use keys::{SECTIONS, Section};
+use keys::SECTIONS;
 use reader::{Reader, Source, join};
 
 /// The whole configuration. Its default is every key's default and no plugin.
@@ -56,8 +57,8 @@ pub struct Config {
     pub plugins: BTreeMap<PluginName, Plugin>,
     /// `[upstreams.NAME]`
     pub upstreams: BTreeMap<PluginName, Upstream>,
-    /// `[deadlines.NAME]`
-    pub deadlines: BTreeMap<MethodName, MethodDeadlines>,
+    /// `[methods.NAME]`
+    pub methods: BTreeMap<MethodName, Method>,
     /// Where each key stands that a file sets.
     locations: BTreeMap<String, Location>,
     /// The flag that each key comes from which a flag sets.
@@ -170,7 +171,7 @@ impl Config {
     }
 
     fn read_document<'s>(reader: &mut Reader<'s>, root: &DeTable<'s>) -> Config {
-        let known: Vec<_> = SECTIONS.iter().map(Section::top).collect();
+        let known: Vec<_> = SECTIONS.iter().map(section::Section::top).collect();
         reader.refuse_unknown(root, "", &known);
         Config {
             server: Server::read(reader, root),
@@ -182,7 +183,7 @@ impl Config {
             engine: Engine::read(reader, root),
             plugins: read_named(reader, root, "plugins", Plugin::read),
             upstreams: read_named(reader, root, "upstreams", Upstream::read),
-            deadlines: read_named(reader, root, "deadlines", MethodDeadlines::read),
+            methods: read_named(reader, root, "methods", Method::read),
             locations: BTreeMap::new(),
             flags: BTreeMap::new(),
         }
@@ -255,36 +256,20 @@ impl Config {
     /// A default that a maximum cuts, be it that of the service or the server, would never hold. A default that
     /// comes from there may be cut.
     fn check_deadlines(&self, errors: &mut Vec<ConfigError>) {
-        let policies = self.deadline_policies();
-        for (name, deadlines) in &self.deadlines {
-            let maximum = policies.of(name.as_str()).maximum;
-            if let (Some(default), Some(maximum)) = (deadlines.default, maximum)
+        for (name, own) in &self.methods {
+            let maximum = Method::find(&self.methods, name.as_str())
+                .max_deadline
+                .or(self.server.max_deadline);
+            if let (Some(default), Some(maximum)) = (own.default_deadline, maximum)
                 && default > maximum
             {
                 let problem = format!(
-                    "the default of {} ms is longer than the maximum of {} ms that holds here",
-                    default.as_millis(),
+                    "default_deadline_ms is longer than the max_deadline_ms that holds here, {}",
                     maximum.as_millis()
                 );
-                errors.push(self.error(&format!("deadlines.{name}"), problem));
+                errors.push(self.error(&format!("methods.{name}"), problem));
             }
         }
-    }
-
-    /// What `[server]` and `[deadlines.NAME]` say about deadlines.
-    pub fn deadline_policies(&self) -> DeadlinePolicies {
-        let server = DeadlinePolicy {
-            default: self.server.default_deadline,
-            maximum: self.server.max_deadline,
-        };
-        let own = self.deadlines.iter().map(|(name, deadlines)| {
-            let policy = DeadlinePolicy {
-                default: deadlines.default,
-                maximum: deadlines.maximum,
-            };
-            (name.as_str().to_owned(), policy)
-        });
-        DeadlinePolicies::new(server, own)
     }
 
     /// That targets can be called.

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::keys::{SECTIONS, Section};
+use super::keys::SECTIONS;
+use super::section::Section;
 use super::{MethodName, PluginName};
 
 const INTRODUCTION: &str = include_str!("reference.md");
@@ -40,7 +41,7 @@ pub fn schema() -> String {
         };
         let schema = match section.path {
             "plugins.NAME" | "upstreams.NAME" => named(PluginName::PATTERN),
-            "deadlines.NAME" => named(MethodName::PATTERN),
+            "methods.NAME" => named(MethodName::PATTERN),
             _ => table_schema(section),
         };
         sections.insert(section.top().to_owned(), schema);

@@ -318,21 +318,21 @@ fn upstreams_are_checked() {
 #[test]
 fn deadlines_of_services_and_methods_are_checked() {
     let config = loads(&with_plugin(
-        "[server]\nmax_deadline_ms = 1000\n[deadlines.\"a.B\"]\ndefault_deadline_ms = 10\n\
-         [deadlines.\"a.B/C\"]\nmax_deadline_ms = 5000",
+        "[server]\nmax_deadline_ms = 1000\n[methods.\"a.B\"]\ndefault_deadline_ms = 10\n\
+         [methods.\"a.B/C\"]\nmax_deadline_ms = 5000",
     ));
-    let policy = config.deadline_policies().of("/a.B/C");
-    assert_eq!(policy.default, Some(Duration::from_millis(10)));
-    assert_eq!(policy.maximum, Some(Duration::from_secs(5)));
+    let method = Method::find(&config.methods, "a.B/C");
+    assert_eq!(method.default_deadline, Some(Duration::from_millis(10)));
+    assert_eq!(method.max_deadline, Some(Duration::from_secs(5)));
 
     let problems = refused(&with_plugin(
         "[server]\nmax_deadline_ms = 1000\n\
-         [deadlines.\"a.B\"]\ndefault_deadline_ms = 2000\n\
-         [deadlines.\"/a.B/C\"]\nmax_deadline_ms = 1\n\
-         [deadlines.a.B]\nmax_deadline_ms = 1",
+         [methods.\"a.B\"]\ndefault_deadline_ms = 2000\n\
+         [methods.\"/a.B/C\"]\nmax_deadline_ms = 1\n\
+         [methods.a.B]\nmax_deadline_ms = 1",
     ));
     let expected = [
-        "the default of 2000 ms is longer than the maximum of 1000 ms that holds here",
+        "default_deadline_ms is longer than the max_deadline_ms that holds here, 1000",
         "write the name of a service",
         "unknown key",
     ];

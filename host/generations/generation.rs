@@ -14,6 +14,7 @@ use crate::plugin::description::Description;
 use crate::plugin::instance::{Program, Trapped};
 use crate::plugin::pool::{Pool, Reusable};
 use crate::plugin::state::{Attempt, CallState, PluginContext};
+use crate::policy::MethodPolicy;
 use crate::status::{Failure, GuestStatus};
 
 /// A trap's text with its stack, in the log.
@@ -31,16 +32,29 @@ pub struct Generation {
     pub description: Description,
     /// When it was loaded.
     pub loaded_at: SystemTime,
-    /// The smallest answer that is compressed, if that is the plugin's own.
-    pub compress_min_bytes: Option<usize>,
     pub(super) context: Arc<PluginContext>,
-    /// Of each method.
-    pub(super) habits: Vec<Habit>,
+    /// As many as the description has.
+    pub(super) methods: Vec<Method>,
     pub(super) permits: Option<Arc<Semaphore>>,
     /// Present with `isolation = "reuse"`.
     pub(super) pool: Option<Pool>,
     /// None only while it is being dropped.
     pub(super) program: Option<Program>,
+}
+
+/// What the host knows of a method besides its description.
+pub(super) struct Method {
+    policy: MethodPolicy,
+    habit: Habit,
+}
+
+impl Method {
+    pub(super) fn new(policy: MethodPolicy) -> Self {
+        Self {
+            policy,
+            habit: Habit::default(),
+        }
+    }
 }
 
 /// A handler that ran to its end.
@@ -52,6 +66,11 @@ pub struct Finished {
 }
 
 impl Generation {
+    /// What the operator allows a method, by its index in the description.
+    pub fn policy(&self, method: usize) -> &MethodPolicy {
+        &self.methods[method].policy
+    }
+
     /// The permits of a plugin with a bound of its own.
     pub fn permits(&self) -> Option<&Arc<Semaphore>> {
         self.permits.as_ref()
@@ -60,7 +79,7 @@ impl Generation {
     /// Runs one attempt in a sandbox: a fresh one, or with `isolation = "reuse"` an idle one.
     ///
     /// # Errors
-    /// If there is no sandbox or the guest traps. The sandbox is gone then, as it is when the future is
+    /// If there is no sandbox, the guest traps or its answer is too large. The sandbox is gone then, as it is when the future is
     /// dropped.
     pub async fn run(
         self: &Arc<Self>,
@@ -72,7 +91,7 @@ impl Generation {
         let work = self
             .clone()
             .run_in_sandbox(attempt, slices.clone(), method, request);
-        let habit = self.habits.get(method).ok_or_else(unloaded)?;
+        let habit = &self.methods[method].habit;
         let finished = self.program()?.schedule(&slices, habit, Box::pin(work)).await;
         finished.unwrap_or_else(|| Err(unloaded()))
     }
@@ -102,6 +121,16 @@ impl Generation {
         let attempt = attempt.ok_or_else(|| Failure::Internal {
             cause: "the attempt was lost".into(),
         })?;
+        let limit = self.policy(method).max_response_bytes;
+        if let Ok(message) = &outcome
+            && message.len() > limit
+        {
+            // The sandbox is as large, and its plugin out of order: it is not used again.
+            return Err(Failure::AnswerTooLarge {
+                size: message.len(),
+                limit,
+            });
+        }
         if let Some(pool) = &self.pool {
             pool.put(sandbox);
         }

@@ -8,14 +8,13 @@ use tokio::sync::Semaphore;
 use wasmtime::component::Component;
 
 use super::gate::{self, GateError};
-use super::generation::Generation;
+use super::generation::{Generation, Method};
 use super::registry::PluginSettings;
 use crate::capability::limits::Limits;
 use crate::capability::upstream::{Granted, Upstreams};
 use crate::config::Isolation;
 use crate::metadata::MetadataLimits;
 use crate::plugin::artifact::{Artifact, ArtifactError};
-use crate::plugin::background::Habit;
 use crate::plugin::cache::CompiledCache;
 use crate::plugin::description::{Description, DescriptionError};
 use crate::plugin::engine::Engine;
@@ -164,12 +163,15 @@ impl Loader {
             name: plugin.name.clone(),
             number: 0,
             digest,
-            habits: description.methods.iter().map(|_| Habit::default()).collect(),
+            methods: description
+                .methods
+                .iter()
+                .map(|method| Method::new(plugin.methods.of(&method.path)))
+                .collect(),
             description,
             loaded_at: SystemTime::now(),
             context: Arc::new(context),
             permits: plugin.permits.clone(),
-            compress_min_bytes: plugin.config.compress_min_bytes,
             pool: (plugin.config.isolation == Isolation::Reuse).then(|| {
                 let policy = ReusePolicy {
                     max_calls: plugin.config.max_reuse_calls,

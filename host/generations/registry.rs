@@ -11,6 +11,7 @@ use crate::capability::Namespace;
 use crate::config::{self, MethodName};
 use crate::dispatch::Dispatcher;
 use crate::plugin::artifact::Artifact;
+use crate::policy::MethodPolicies;
 use crate::router::RoutingTable;
 
 /// What the operator decided for one plugin.
@@ -19,6 +20,8 @@ pub struct PluginSettings {
     pub name: Namespace,
     /// `[plugins.NAME]`
     pub config: config::Plugin,
+    /// What holds for its methods.
+    pub methods: MethodPolicies,
     /// With `max_concurrent_calls`: shared by all generations of the plugin.
     pub permits: Option<Arc<Semaphore>>,
 }

@@ -15,6 +15,7 @@ use crate::metadata::MetadataLimits;
 use crate::plugin::cache::CompiledCache;
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::stdio::LogLimits;
+use crate::policy::MethodPolicies;
 
 /// Sandboxes besides those of calls: plugins that describe themselves while they load.
 const LOADING_SANDBOXES: usize = 8;
@@ -32,6 +33,7 @@ impl PluginSettings {
             Ok(Self {
                 name: Namespace::new(name.as_str())?,
                 config: plugin.clone(),
+                methods: MethodPolicies::new(config, plugin),
                 permits,
             })
         });

@@ -53,12 +53,11 @@ impl Encoding {
 pub struct Compression {
     encodings: Vec<Encoding>,
     supported: HeaderValue,
-    min_bytes: usize,
 }
 
 impl Compression {
-    /// `encodings` in the order of preference. Answers of fewer than `min_bytes` are sent as they are.
-    pub fn new(encodings: Vec<Encoding>, min_bytes: usize) -> Self {
+    /// `encodings` in the order of preference.
+    pub fn new(encodings: Vec<Encoding>) -> Self {
         let mut supported = String::from("identity");
         for encoding in &encodings {
             supported.push(',');
@@ -67,7 +66,6 @@ impl Compression {
         Self {
             encodings,
             supported: HeaderValue::try_from(supported).expect("names of encodings are ASCII"),
-            min_bytes,
         }
     }
 
@@ -121,18 +119,18 @@ impl Compression {
             .find(|encoding| encoding.name().as_bytes() == name)
     }
 
-    /// Compresses `message` for a client that accepts `encoding`, where it is worth it: the message has the
-    /// minimum size and becomes smaller. `min_bytes` is the plugin's own minimum.
+    /// Compresses `message` for a client that accepts `encoding`, where it is worth it: the message has
+    /// `min_bytes` or more and becomes smaller.
     pub(crate) async fn compress(
         &self,
         message: Vec<u8>,
         encoding: Option<Encoding>,
-        min_bytes: Option<usize>,
+        min_bytes: usize,
     ) -> Encoded {
         let Some(encoding) = encoding else {
             return Encoded::plain(message);
         };
-        if message.len() < min_bytes.unwrap_or(self.min_bytes).max(1) {
+        if message.len() < min_bytes.max(1) {
             return Encoded::plain(message);
         }
         // A failure to compress (zstd may lack memory) costs size, not the answer.
@@ -348,27 +346,27 @@ mod tests {
 
     #[tokio::test]
     async fn answers_are_compressed_where_it_is_worth_it() {
-        let compression = Compression::new(Encoding::ALL.to_vec(), 100);
+        let compression = Compression::new(Encoding::ALL.to_vec());
         for encoding in Encoding::ALL {
-            let small = compression.compress(text(99), Some(encoding), None).await;
+            let small = compression.compress(text(99), Some(encoding), 100).await;
             assert_eq!(small.encoding, None);
-            let large = compression.compress(text(1000), Some(encoding), None).await;
+            let large = compression.compress(text(1000), Some(encoding), 100).await;
             assert_eq!(large.encoding, Some(encoding));
-            let raised = compression.compress(text(1000), Some(encoding), Some(2000)).await;
+            let raised = compression.compress(text(1000), Some(encoding), 2000).await;
             assert_eq!((raised.encoding, raised.bytes), (None, text(1000)));
             let noise: Vec<u8> = (0..1000).map(|_| rand::random()).collect();
-            let incompressible = compression.compress(noise.clone(), Some(encoding), None).await;
+            let incompressible = compression.compress(noise.clone(), Some(encoding), 100).await;
             assert_eq!((incompressible.encoding, incompressible.bytes), (None, noise));
             // Also of nothing.
-            let nothing = compression.compress(Vec::new(), Some(encoding), Some(0)).await;
+            let nothing = compression.compress(Vec::new(), Some(encoding), 0).await;
             assert_eq!(nothing.encoding, None);
         }
-        assert_eq!(compression.compress(text(1000), None, None).await.encoding, None);
+        assert_eq!(compression.compress(text(1000), None, 0).await.encoding, None);
     }
 
     #[test]
     fn the_client_is_answered_in_what_it_accepts() {
-        let compression = Compression::new(Encoding::ALL.to_vec(), 0);
+        let compression = Compression::new(Encoding::ALL.to_vec());
         let chosen = |sent: &str, accepted: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("grpc-encoding", HeaderValue::from_str(sent).unwrap());
@@ -392,7 +390,7 @@ mod tests {
 
     #[test]
     fn an_encoding_that_is_turned_off_is_refused_by_name() {
-        let compression = Compression::new(vec![Encoding::Gzip], 0);
+        let compression = Compression::new(vec![Encoding::Gzip]);
         let mut headers = HeaderMap::new();
         assert_eq!(compression.of_request(&headers), Ok(None));
         headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));

@@ -177,7 +177,10 @@ async fn answers_are_compressed_for_those_who_accept_it(isolation: Isolation) {
 async fn encodings_can_be_turned_off(isolation: Isolation) {
     let plugin = Plugin::faults(isolation).key("compress_min_bytes", 4000);
     let host = Setup::of(plugin)
-        .with("[server]\ncompression = [\"gzip\"]\ncompress_min_bytes = 10")
+        .with(
+            "[server]\ncompression = [\"gzip\"]\ncompress_min_bytes = 10\n\
+             [methods.\"faults.v1.Faults/Echo\"]\ncompress_min_bytes = 1000",
+        )
         .start()
         .await;
     let raw = host.raw().await;
@@ -188,6 +191,11 @@ async fn encodings_can_be_turned_off(isolation: Isolation) {
     // The plugin's own minimum wins.
     let answer = raw.call(HUGE_ANSWER, &accept, huge(3000)).await;
     assert_eq!(answer.message::<HugeAnswerResponse>().payload.len(), 3000);
+    // And the method's before that.
+    let request_id = "7".repeat(2000);
+    let headers = [accept[0], ("x-request-id", request_id.as_str())];
+    let answer = raw.call(ECHO, &headers, framed(&EchoRequest::default())).await;
+    compressed_message::<EchoResponse>(&answer, "gzip");
     let answer = raw.call(ECHO, &[("grpc-encoding", "zstd")], huge(1)).await;
     assert_eq!(answer.code(), Code::Unimplemented);
     assert_eq!(answer.headers["grpc-accept-encoding"], "identity,gzip");

@@ -109,10 +109,10 @@ async fn the_operator_bounds_deadlines(isolation: Isolation) {
 
 async fn the_operator_bounds_services_and_methods(isolation: Isolation) {
     let bounds = "[server]\ndefault_deadline_ms = 500000\n\
-                  [deadlines.\"faults.v1.Faults\"]\nmax_deadline_ms = 100000\n\
-                  [deadlines.\"faults.v1.Faults/Echo\"]\ndefault_deadline_ms = 30000\n\
-                  [deadlines.\"faults.v1.Faults/Eco\"]\nmax_deadline_ms = 1\n\
-                  [deadlines.\"order.v1.Orders\"]\nmax_deadline_ms = 1";
+                  [methods.\"faults.v1.Faults\"]\nmax_deadline_ms = 100000\n\
+                  [methods.\"faults.v1.Faults/Echo\"]\ndefault_deadline_ms = 30000\n\
+                  [methods.\"faults.v1.Faults/Eco\"]\nmax_deadline_ms = 1\n\
+                  [methods.\"order.v1.Orders\"]\nmax_deadline_ms = 1";
     let host = Setup::of(Plugin::faults(isolation)).with(bounds).start().await;
     let raw = host.raw().await;
     for (method, headers, most) in [
@@ -131,10 +131,10 @@ async fn the_operator_bounds_services_and_methods(isolation: Isolation) {
     // Names that nobody serves are mistakes, or plugins that are yet to come.
     for name in ["faults.v1.Faults/Eco", "order.v1.Orders"] {
         let warning =
-            |line: &crate::support::log::Line| line.level() == "WARN" && line.field("deadlines") == name;
+            |line: &crate::support::log::Line| line.level() == "WARN" && line.field("methods") == name;
         host.log.wait_for("a warning", warning).await;
     }
-    let warnings = host.log.all(|line| !line.field("deadlines").is_null());
+    let warnings = host.log.all(|line| !line.field("methods").is_null());
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     host.stop().await;
 }

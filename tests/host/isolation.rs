@@ -63,6 +63,9 @@ async fn with_reuse_a_sandbox_serves_until_it_fails() {
     assert_eq!(counts(&host, 2).await, [1, 2]);
     faults.recurse(RecurseRequest {}).await.expect_err("too deep");
     assert_eq!(counts(&host, 2).await, [1, 2]);
+    let huge = HugeAnswerRequest { bytes: 11 << 20 };
+    faults.huge_answer(huge).await.expect_err("too large");
+    assert_eq!(counts(&host, 2).await, [1, 2]);
     let raw = host.raw().await;
     for (path, timeout) in [
         ("/faults.v1.Faults/Loop", "200m"),

@@ -109,7 +109,10 @@ async fn values_from_elsewhere_reach_the_plugin_and_no_log() {
     let mut orders = host.orders();
     // What no guest gets unless the operator hands it over.
     let secret = "must not reach a guest";
-    let listed = orders.list_orders(ListOrdersRequest::default()).await.expect("listed");
+    let listed = orders
+        .list_orders(ListOrdersRequest::default())
+        .await
+        .expect("listed");
     assert_eq!(listed.metadata().get("region").expect("it is set"), secret);
 
     let mut hasty = tonic::Request::new(ListOrdersRequest::default());

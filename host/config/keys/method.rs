@@ -1,0 +1,40 @@
+//! `[methods.NAME]`: what holds for one service or method instead of what holds for all.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::MethodName;
+use crate::config::setting::{GIB, bytes, millis, optional};
+
+section! {
+    /// What holds for one service, each of its methods, or one method. NAME is `package.Service` or `package.Service/Method`, in quotes:
+    /// `[methods."order.v1.OrderService"]`. For each key a method's value goes before its service's, and that
+    /// before the plugin's and `[server]`'s. A name that no plugin serves gets a warning.
+    Method at "methods.NAME" {
+        /// The deadline of a call that brings none.
+        "default_deadline_ms" => default_deadline: Option<Duration> =
+            optional("that of the service, or of `[server]`", millis(1, 1, 86_400_000));
+        /// The longest a call may take, also where `[server]` allows less. A longer `grpc-timeout` is cut to it.
+        "max_deadline_ms" => max_deadline: Option<Duration> =
+            optional("that of the service, or of `[server]`", millis(1, 1, 86_400_000));
+        /// The smallest answer that is compressed.
+        "compress_min_bytes" => compress_min_bytes: Option<usize> =
+            optional("that of the service, the plugin or `[server]`", bytes(1024, 0, GIB));
+    }
+}
+
+named!(Method);
+
+impl Method {
+    /// What `methods` say of `package.Service/Method`: for each key its own value, else its service's.
+    pub fn find(methods: &BTreeMap<MethodName, Method>, name: &str) -> Method {
+        let service = name.split_once('/').map_or(name, |(service, _)| service);
+        let found = [name, service].map(|name| methods.get(name));
+        let found = || found.iter().copied().flatten();
+        Method {
+            default_deadline: found().find_map(|method| method.default_deadline),
+            max_deadline: found().find_map(|method| method.max_deadline),
+            compress_min_bytes: found().find_map(|method| method.compress_min_bytes),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The table of keys: the one source for reading, checking and defaulting the configuration and for its
+//! reference and schema. To add a key, add a line to its section; `section.rs` says how one reads.
+
+mod engine;
+mod log;
+mod method;
+mod plugin;
+mod server;
+mod state;
+mod upstream;
+
+pub use engine::{Cache, Engine};
+pub use log::{Log, LogFormat};
+pub use method::Method;
+pub use plugin::{Isolation, Plugin};
+pub use server::Server;
+pub use state::{Events, RateLimits, Store};
+pub use upstream::Upstream;
+
+use super::section::Section;
+
+/// Every section, in the order of the reference.
+pub(super) const SECTIONS: &[Section] = &[
+    Server::SECTION,
+    Store::SECTION,
+    Events::SECTION,
+    RateLimits::SECTION,
+    Log::SECTION,
+    Cache::SECTION,
+    Engine::SECTION,
+    Plugin::SECTION,
+    Upstream::SECTION,
+    Method::SECTION,
+];

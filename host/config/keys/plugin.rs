@@ -1,0 +1,86 @@
+//! `[plugins.NAME]`: what is served, and its bounds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::setting::{
+    Choices, FreeTable, GIB, Grants, KIB, MIB, bytes, choice, count, count_u32, long_bytes, millis, optional,
+    path_to,
+};
+use crate::config::value::ConfigValue;
+
+section! {
+    /// A plugin. NAME is the operator's choice: 1 to 63 characters of `a-z`, `0-9` and `-`, beginning with
+    /// a letter. Its state, metrics and grants belong to that name, so renaming a plugin gives it an empty
+    /// store.
+    Plugin at "plugins.NAME" {
+        /// The plugin's component, a `.wasm` file. When the file is replaced the host loads it and moves
+        /// new calls to it. Two names may share a file. The flag `--plugin NAME=FILE` wins over this key.
+        "file" => file: PathBuf = path_to("file", "");
+        /// `call` gives every call a fresh sandbox, in which nothing survives. `reuse` lets a sandbox serve
+        /// calls one after another, which is faster, and keeps what the plugin leaves in memory from one
+        /// caller's call to the next.
+        "isolation" => isolation: Isolation = choice(Isolation::Call);
+        /// With `isolation = "reuse"`: how many calls a sandbox serves before it is retired.
+        "max_reuse_calls" => max_reuse_calls: u32 = count_u32(1000, 1, 1_000_000_000);
+        /// With `isolation = "reuse"`: how old a sandbox may become before it is retired.
+        "max_reuse_age_ms" => max_reuse_age: Duration = millis(60_000, 1, 86_400_000);
+        /// The most linear memory a sandbox may have. A plugin that needs more has failed the call:
+        /// RESOURCE_EXHAUSTED.
+        "max_memory_bytes" => max_memory_bytes: usize = bytes(64 * MIB, 64 * KIB, 4 * GIB);
+        /// The most elements in a table of the plugin's, such as that of its indirect functions.
+        "max_table_elements" => max_table_elements: usize = count(20_000, 1, 10_000_000);
+        /// The most calls of this plugin in sandboxes at once. Further ones wait among
+        /// `server.max_queued_calls`.
+        "max_concurrent_calls" => max_concurrent_calls: Option<usize> =
+            optional("`server.max_concurrent_calls` alone decides", count(1, 1, 10_000));
+        /// The largest component that is loaded at all, so that compiling it stays affordable.
+        "max_component_bytes" => max_component_bytes: u64 = long_bytes(64 * MIB, KIB, GIB);
+        /// The smallest answer of this plugin that is compressed.
+        "compress_min_bytes" => compress_min_bytes: Option<usize> =
+            optional("`server.compress_min_bytes`", bytes(KIB, 0, GIB));
+        /// What this plugin may use outside its sandbox: `upstream:NAME` lets it call the target
+        /// `[upstreams.NAME]`. The plugin must ask for it as well; `mortise inspect` shows what it asks for.
+        /// Its own store, events, log and rate limits, the clock and random numbers need no grant.
+        "grants" => grants: Vec<String> = Grants;
+        /// The most upstream calls that one call of this plugin may make. The next one fails, in the plugin.
+        "max_upstream_calls" => max_upstream_calls: u32 = count_u32(100, 1, 100_000);
+        /// The most bytes that upstreams may answer to one call of this plugin, all answers together. They are
+        /// kept until the call ends, should it have to run again.
+        "max_upstream_bytes" => max_upstream_bytes: u64 = long_bytes(16 * MIB, KIB, GIB);
+        /// Values for the plugin itself. A plugin reads strings as they are, numbers and booleans as they
+        /// stand in the file, arrays and tables as JSON. Keys the plugin does not declare are refused.
+        ///
+        /// A secret need not stand in this file: `{ file = "PATH" }` takes the text of another file, less a
+        /// line feed at its end, and `{ env = "NAME" }` that of an environment variable of the host. Either is
+        /// UTF-8, not empty, at most 64 KiB, and read once, at start.
+        "config" => config: BTreeMap<String, ConfigValue> = FreeTable;
+    }
+}
+
+named!(Plugin);
+
+impl Plugin {
+    /// A plugin with every other key at its default.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Plugin {
+            file: file.into(),
+            ..Plugin::defaults()
+        }
+    }
+}
+
+/// What calls of one plugin share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Nothing: each call has a sandbox of its own.
+    Call,
+    /// A sandbox serves calls one after another, until a bound or any failure retires it.
+    Reuse,
+}
+
+impl Choices for Isolation {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("call", Isolation::Call), ("reuse", Isolation::Reuse)];
+}

@@ -1,0 +1,116 @@
+//! `[server]`: how the host listens, and the bounds on what clients may ask of it.
+
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::setting::{
+    Choices, GIB, KIB, MIB, Origins, address, bytes, choices, count, count_u32, millis, optional, path_to,
+    seconds, toggle,
+};
+use crate::server::Encoding;
+
+section! {
+    /// How the host listens, and the bounds on what clients may ask of it.
+    Server at "server" {
+        /// The address that gRPC and gRPC-Web are served on. `[::]` takes IPv6 and IPv4 on every interface; on
+        /// a machine without IPv6 it means `0.0.0.0`. The flag `--listen` wins over this key.
+        "listen" => listen: SocketAddr =
+            address(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 50051, 0, 0)));
+        /// The host's certificate in PEM, followed by those that issued it, without the root. With it and
+        /// `tls_key` the host speaks TLS 1.2 and 1.3, and nothing else. Read at start.
+        "tls_certificate" => tls_certificate: Option<PathBuf> =
+            optional("the host speaks without TLS", path_to("file", "-"));
+        /// The private key of `tls_certificate` in PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted.
+        "tls_key" => tls_key: Option<PathBuf> =
+            optional("the host speaks without TLS", path_to("file", "-"));
+        /// Certificates in PEM of those who issue certificates to clients. With it, a client that shows none
+        /// from them is refused in the handshake.
+        "tls_client_ca" => tls_client_ca: Option<PathBuf> =
+            optional("clients are asked for no certificate", path_to("file", "-"));
+        /// How long a TLS handshake may take before the connection is closed.
+        "tls_handshake_timeout_ms" => tls_handshake_timeout: Duration = millis(10_000, 1, 600_000);
+        /// Web pages that browsers let call the host by gRPC-Web, by their origin.
+        "grpc_web_origins" => grpc_web_origins: Vec<String> = Origins;
+        /// Compressions that requests may use and that answers are sent in, the preferred one first. An
+        /// answer has the one of its request where the client accepts that, else the first that it accepts.
+        /// A request in another one is answered UNIMPLEMENTED.
+        "compression" => compression: Vec<Encoding> = choices(&Encoding::ALL);
+        /// The smallest answer that is compressed. A plugin's `compress_min_bytes` wins over this key.
+        "compress_min_bytes" => compress_min_bytes: usize = bytes(KIB, 0, GIB);
+        /// Whether a status that the host itself makes says its reason in a detail, a
+        /// `google.rpc.ErrorInfo` of the domain `mortise`. Details that plugins add are always sent.
+        "error_details" => error_details: bool = toggle(true);
+        /// The folder for everything the host keeps: the store, events and compiled plugins. It is created
+        /// if absent, readable by its owner alone, and used by one host at a time. The flag `--data` wins
+        /// over this key. The default is relative to the working directory.
+        "data" => data: PathBuf = path_to("folder", "mortise-data");
+        /// Threads that serve calls and run plugins.
+        "worker_threads" => worker_threads: Option<usize> = optional("one per CPU", count(1, 1, 1024));
+        /// The largest request message, after its encoding is undone. A larger one is answered
+        /// RESOURCE_EXHAUSTED without being read to its end.
+        "max_request_bytes" => max_request_bytes: usize = bytes(10 * MIB, 1, GIB);
+        /// The largest response message. A plugin that answers with a larger one has failed the call:
+        /// RESOURCE_EXHAUSTED, and nothing is committed.
+        "max_response_bytes" => max_response_bytes: usize = bytes(10 * MIB, 1, GIB);
+        /// The largest request header list, counted as HTTP/2 counts it: names, values and 32 bytes for
+        /// each entry. It is announced to clients.
+        "max_metadata_bytes" => max_metadata_bytes: usize = bytes(16 * KIB, KIB, MIB);
+        /// The most entries of request metadata, and of the initial and the trailing metadata that a plugin
+        /// may answer with.
+        "max_metadata_entries" => max_metadata_entries: usize = count(128, 16, 4096);
+        /// The largest metadata that a plugin may answer with, initial and trailing together, counted as
+        /// HTTP/2 counts it. Stock clients refuse more than 8 KiB.
+        "max_response_metadata_bytes" => max_response_metadata_bytes: usize = bytes(8 * KIB, KIB, MIB);
+        /// The most open client connections. Further ones wait in the kernel's backlog.
+        "max_connections" => max_connections: usize = count(10_000, 1, 1_000_000);
+        /// The most calls in progress on one connection. It is announced to clients, which hold further
+        /// calls back themselves.
+        "max_streams_per_connection" => max_streams_per_connection: u32 = count_u32(1000, 1, 100_000);
+        /// The most calls running in sandboxes at once, over all plugins. Address space and stacks for
+        /// this many sandboxes are reserved at start-up. More than about 10,000 exceed what Linux lets a
+        /// process map by default.
+        "max_concurrent_calls" => max_concurrent_calls: usize = count(1000, 1, 10_000);
+        /// The most calls waiting for a sandbox. Further ones are answered UNAVAILABLE at once.
+        "max_queued_calls" => max_queued_calls: usize = count(1000, 0, 100_000);
+        /// How long a connection may be idle before the host sends an HTTP/2 ping; 0 sends none.
+        "keepalive_interval_s" => keepalive_interval: Duration = seconds(30, 0, 86_400);
+        /// How long a ping may stay unanswered before the connection is closed.
+        "keepalive_timeout_s" => keepalive_timeout: Duration = seconds(10, 1, 3600);
+        /// Whether several hosts may listen on the same address, each with a data folder of its own; the
+        /// kernel spreads connections over them. With it a host can be replaced without a gap: start the
+        /// new one, and stop the old one when the new one is ready.
+        "reuse_port" => reuse_port: bool = toggle(false);
+        /// How long a connection is used. Then its client is told to open another one, as load balancers and
+        /// new hosts need it. Calls in progress finish within `max_connection_age_grace_s`.
+        "max_connection_age_s" => max_connection_age: Option<Duration> =
+            optional("no maximum", seconds(1, 1, 31_536_000));
+        /// How long calls may go on when their connection has reached its age, before it is cut.
+        "max_connection_age_grace_s" => max_connection_age_grace: Duration = seconds(60, 1, 86_400);
+        /// The deadline of a call that brings none. `[methods.NAME]` sets others for services and methods.
+        "default_deadline_ms" => default_deadline: Option<Duration> =
+            optional("such a call may run for as long as `max_deadline_ms` allows", millis(1, 1, 86_400_000));
+        /// The longest a call may take. A longer `grpc-timeout` is cut to it. `[methods.NAME]` sets others
+        /// for services and methods.
+        "max_deadline_ms" => max_deadline: Option<Duration> =
+            optional("no maximum", millis(1, 1, 86_400_000));
+        /// On shutdown: how long the host goes on accepting calls while its health is NOT_SERVING, so that
+        /// load balancers notice first.
+        "drain_delay_ms" => drain_delay: Duration = millis(0, 0, 600_000);
+        /// On shutdown, after the delay: how long calls in progress may take before they are cancelled.
+        "drain_timeout_ms" => drain_timeout: Duration = millis(30_000, 0, 3_600_000);
+        /// Whether the gRPC reflection service (v1 and v1alpha) describes the services of the plugins.
+        /// `mortise call` needs it.
+        "reflection" => reflection: bool = toggle(true);
+    }
+}
+
+top_level!(Server);
+
+impl Choices for Encoding {
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        (Encoding::Zstd.name(), Encoding::Zstd),
+        (Encoding::Gzip.name(), Encoding::Gzip),
+        (Encoding::Deflate.name(), Encoding::Deflate),
+    ];
+}

@@ -1,0 +1,92 @@
+//! What the operator allows each method: `[methods.NAME]`, before `[plugins.NAME]`, before `[server]`.
+
+use std::collections::BTreeMap;
+
+use crate::config::{self, Config, MethodName};
+use crate::deadline::DeadlinePolicy;
+
+/// What holds for calls of one method.
+#[derive(Debug, Clone)]
+pub struct MethodPolicy {
+    /// How long a call may take.
+    pub deadline: DeadlinePolicy,
+    /// The smallest answer that is compressed.
+    pub compress_min_bytes: usize,
+    /// The largest answer, before it is compressed.
+    pub max_response_bytes: usize,
+}
+
+/// The policies of a plugin's methods, whichever they will be.
+#[derive(Debug, Clone)]
+pub struct MethodPolicies {
+    methods: BTreeMap<MethodName, config::Method>,
+    elsewhere: MethodPolicy,
+}
+
+impl MethodPolicies {
+    /// Of what `config` says about the methods of `plugin`.
+    pub fn new(config: &Config, plugin: &config::Plugin) -> Self {
+        let server = &config.server;
+        Self {
+            methods: config.methods.clone(),
+            elsewhere: MethodPolicy {
+                deadline: DeadlinePolicy {
+                    default: server.default_deadline,
+                    maximum: server.max_deadline,
+                },
+                max_response_bytes: server.max_response_bytes,
+                compress_min_bytes: plugin.compress_min_bytes.unwrap_or(server.compress_min_bytes),
+            },
+        }
+    }
+
+    /// The policy of `/package.Service/Method`.
+    pub fn of(&self, path: &str) -> MethodPolicy {
+        let method = config::Method::find(&self.methods, path.strip_prefix('/').unwrap_or(path));
+        let elsewhere = &self.elsewhere;
+        MethodPolicy {
+            deadline: DeadlinePolicy {
+                default: method.default_deadline.or(elsewhere.deadline.default),
+                maximum: method.max_deadline.or(elsewhere.deadline.maximum),
+            },
+            compress_min_bytes: method.compress_min_bytes.unwrap_or(elsewhere.compress_min_bytes),
+            max_response_bytes: elsewhere.max_response_bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Overrides;
+    use std::time::Duration;
+
+    #[test]
+    fn a_method_goes_before_its_service_and_that_before_plugin_and_server() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let file = folder.path().join("mortise.toml");
+        std::fs::write(folder.path().join("shop.wasm"), "").expect("it can be written");
+        let text = "[server]\ndefault_deadline_ms = 1000\nmax_deadline_ms = 10000\ncompress_min_bytes = 1\n\
+                    [plugins.shop]\nfile = \"shop.wasm\"\ncompress_min_bytes = 2\n\
+                    [methods.\"shop.v1.Orders\"]\ndefault_deadline_ms = 2000\nmax_deadline_ms = 20000\n\
+                    compress_min_bytes = 3\n\
+                    [methods.\"shop.v1.Orders/Report\"]\nmax_deadline_ms = 60000\ncompress_min_bytes = 4\n";
+        std::fs::write(&file, text).expect("it can be written");
+        let config = Config::load(Some(&file), &Overrides::default()).expect("it is right");
+        let policies = MethodPolicies::new(&config, &config.plugins["shop"]);
+        for (path, default, maximum, compress_min_bytes) in [
+            ("/shop.v1.Orders/Report", 2, 60, 4),
+            ("/shop.v1.Orders/Place", 2, 20, 3),
+            ("/shop.v1.Stock/Report", 1, 10, 2),
+            ("/shop.v1.Orders2/Report", 1, 10, 2),
+        ] {
+            let policy = policies.of(path);
+            let expected = DeadlinePolicy {
+                default: Some(Duration::from_secs(default)),
+                maximum: Some(Duration::from_secs(maximum)),
+            };
+            assert_eq!(policy.deadline, expected, "{path}");
+            assert_eq!(policy.compress_min_bytes, compress_min_bytes, "{path}");
+        }
+    }
+}
