@@ -9,12 +9,13 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use crate::admission::Admission;
+use crate::admission::rates::{CallerRates, Rates};
 use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
 use crate::capability::store::{Bounds, Options as StoreOptions, Store};
 use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
-use crate::generations::{LoadError, Loader, PluginSettings, Registry};
+use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
 use crate::observe::Throttle;
 use crate::router::Router;
 use crate::server::{Compression, Health, Listener, Origins, ServerOptions, Tls, serve};
@@ -59,7 +60,8 @@ impl App {
             .context("cannot deliver events")?;
         let dispatcher = Arc::new(Dispatcher {
             router: Router::default(),
-            admission: Admission::new(server.max_concurrent_calls, server.max_queued_calls),
+            rates: caller_rates(config),
+            admission: Admission::new(division(config)),
             store: store.clone(),
             limits: call_limits(config),
             failures: Throttle::default(),
@@ -186,6 +188,16 @@ fn call_limits(config: &Config) -> CallLimits {
         compression: Compression::new(server.compression.clone()),
         error_details: server.error_details,
     }
+}
+
+fn caller_rates(config: &Config) -> CallerRates {
+    let server = &config.server;
+    let host = Rates {
+        all: None,
+        peer: server.rate_per_peer,
+        principal: server.rate_per_principal,
+    };
+    CallerRates::new(host, config.rate_limits.max_buckets)
 }
 
 fn server_options(config: &Config) -> anyhow::Result<ServerOptions> {
