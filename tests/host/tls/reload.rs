@@ -161,7 +161,10 @@ async fn other_authorities_of_clients_are_read_too() {
     assert!(is_let_in(&of_first).await);
     assert!(!is_let_in(&of_second).await);
     replace(&files, "clients.pem", &second.as_ref().pem());
-    until_some("the second authority", async || is_let_in(&of_second).await.then_some(())).await;
+    until_some("the second authority", async || {
+        is_let_in(&of_second).await.then_some(())
+    })
+    .await;
     assert!(!is_let_in(&of_first).await);
     host.stop().await;
 }
