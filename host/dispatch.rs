@@ -17,12 +17,12 @@ use crate::capability::store::{Access, Store};
 use crate::capability::upstream::{Journal, Usage};
 use crate::commit::{NotCommitted, commit};
 use crate::deadline::Deadline;
-use crate::metadata::{AnswerMetadata, RequestMetadata};
+use crate::metadata::{AnswerMetadata, RequestMetadata, check_size};
 use crate::observe::{Throttle, printable};
 use crate::plugin::state::{Attempt, Call};
 use crate::router::{Route, Router};
-use crate::server::Compression;
 use crate::server::framing::{self, Response};
+use crate::server::{Compression, RequestBounds};
 use crate::status::{Blame, Failure, GuestStatus, code_name};
 
 /// Paths and request ids are shown in logs and messages up to this length.
@@ -31,8 +31,10 @@ const MAX_SHOWN_BYTES: usize = 256;
 /// Bounds that hold for every call.
 #[derive(Debug, Clone)]
 pub struct CallLimits {
-    /// The request message, in bytes.
-    pub max_request_bytes: usize,
+    /// The request message.
+    pub requests: RequestBounds,
+    /// The request's header list, as HTTP/2 counts it.
+    pub max_metadata_bytes: usize,
     /// Entries of request metadata.
     pub max_metadata_entries: usize,
     /// The answer's metadata, status message and details included, as HTTP/2 counts it.
@@ -121,6 +123,7 @@ impl Dispatcher {
 
     async fn call(&self, head: Parts, body: tonic::body::Body, peer: String) -> Result<Answer, Failure> {
         let arrived = Instant::now();
+        check_size(&head, self.limits.max_metadata_bytes)?;
         let path = head.uri.path();
         let route = self.router.resolve(path).ok_or_else(|| Failure::UnknownMethod {
             path: printable(path, MAX_SHOWN_BYTES),
@@ -138,9 +141,9 @@ impl Dispatcher {
                 };
                 self.rates
                     .take(head.uri.path(), &policy.rates, caller, arrived.into_std())?;
-                let (limit, compression) = (self.limits.max_request_bytes, &self.limits.compression);
-                let read = framing::read_unary(&head.headers, body, limit, compression);
-                let request = deadline.bound(read).await??;
+                let limits = &self.limits;
+                let read = framing::read_unary(&head.headers, body, &limits.requests, &limits.compression);
+                let (request, _held) = deadline.bound(read).await??;
                 let metadata = RequestMetadata::new(head.headers, self.limits.max_metadata_entries)?;
                 let _permit = self
                     .admission

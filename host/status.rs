@@ -65,6 +65,13 @@ pub enum Failure {
         /// The limit.
         limit: usize,
     },
+    /// A header list over `max_metadata_bytes`.
+    MetadataTooLarge {
+        /// As HTTP/2 counts it, in bytes.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// No plugin serves this path.
     UnknownMethod {
         /// `:path`, bounded.
@@ -77,6 +84,13 @@ pub enum Failure {
         /// The limit.
         limit: usize,
     },
+    /// The request did not arrive in full within `request_timeout_ms`.
+    RequestTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// Requests hold `max_request_memory_bytes` already.
+    RequestMemoryFull,
     /// The request has no message, or more than one.
     NotUnary {
         /// Whether there was none at all.
@@ -170,8 +184,11 @@ pub const REASONS: &[&str] = &[
     "MALFORMED_TIMEOUT",
     "MALFORMED_BINARY_METADATA",
     "TOO_MUCH_METADATA",
+    "METADATA_TOO_LARGE",
     "UNKNOWN_METHOD",
     "REQUEST_TOO_LARGE",
+    "REQUEST_TIMEOUT",
+    "REQUEST_MEMORY_FULL",
     "NOT_UNARY",
     "MALFORMED_FRAMING",
     "UNSUPPORTED_ENCODING",
@@ -226,6 +243,12 @@ impl Failure {
                 Client,
                 format!("More than {limit} metadata entries").into(),
             ),
+            Self::MetadataTooLarge { size, limit } => row(
+                "METADATA_TOO_LARGE",
+                Code::ResourceExhausted,
+                Client,
+                format!("Metadata of {size} bytes is over the limit of {limit}").into(),
+            ),
             Self::UnknownMethod { path } => row(
                 "UNKNOWN_METHOD",
                 Code::Unimplemented,
@@ -241,6 +264,22 @@ impl Failure {
                     None => format!("Request message is over the limit of {limit} bytes when decompressed"),
                 }
                 .into(),
+            ),
+            Self::RequestTimeout { limit } => row(
+                "REQUEST_TIMEOUT",
+                Code::DeadlineExceeded,
+                Client,
+                format!(
+                    "The request did not arrive in full within {} ms",
+                    limit.as_millis()
+                )
+                .into(),
+            ),
+            Self::RequestMemoryFull => row(
+                "REQUEST_MEMORY_FULL",
+                Code::Unavailable,
+                Host,
+                "The server has more requests under way than it can hold; try again".into(),
             ),
             Self::NotUnary { empty } => row(
                 "NOT_UNARY",

@@ -8,11 +8,16 @@ fn one_of_each() -> Vec<Failure> {
         Failure::MalformedTimeout,
         Failure::MalformedBinaryMetadata { key: "k-bin".into() },
         Failure::TooMuchMetadata { limit: 1 },
+        Failure::MetadataTooLarge { size: 2, limit: 1 },
         Failure::UnknownMethod { path: "/a/b".into() },
         Failure::RequestTooLarge {
             size: Some(2),
             limit: 1,
         },
+        Failure::RequestTimeout {
+            limit: std::time::Duration::from_secs(1),
+        },
+        Failure::RequestMemoryFull,
         Failure::NotUnary { empty: true },
         Failure::MalformedFraming { what: "x" },
         Failure::UnsupportedEncoding {

@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 mod choice;
+mod network;
 mod number;
 mod plugin;
 mod rate;
@@ -14,6 +15,7 @@ mod text;
 mod upstream;
 
 pub(super) use choice::{Choices, choice, choices, toggle};
+pub(super) use network::{TrustedProxies, file_mode};
 pub(super) use number::{
     GIB, KIB, MIB, TIB, bytes, count, count_u32, long_bytes, long_count, millis, seconds,
 };
