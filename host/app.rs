@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use crate::admission::Admission;
+use crate::auth::Authenticator;
 use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
 use crate::capability::store::{Bounds, Options as StoreOptions, Store};
@@ -16,6 +17,7 @@ use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry};
 use crate::observe::Throttle;
+use crate::policy::HostPolicies;
 use crate::router::Router;
 use crate::server::{Compression, Health, Listener, Origins, ServerOptions, Tls, serve};
 
@@ -28,6 +30,8 @@ pub struct PluginsRefused(pub Vec<(Namespace, LoadError)>);
 pub struct App {
     /// Loads plugins.
     pub registry: Arc<Registry>,
+    /// Knows callers.
+    pub auth: Arc<Authenticator>,
     dispatcher: Arc<Dispatcher>,
     store: Store,
     relay: Relay,
@@ -57,8 +61,10 @@ impl App {
         let relay = Relay::start(&store, sinks(config)?, RelayOptions::default())
             .await
             .context("cannot deliver events")?;
+        let auth = Arc::new(authenticator(config)?);
         let dispatcher = Arc::new(Dispatcher {
             router: Router::default(),
+            auth: auth.clone(),
             admission: Admission::new(server.max_concurrent_calls, server.max_queued_calls),
             store: store.clone(),
             limits: call_limits(config),
@@ -68,6 +74,7 @@ impl App {
         let registry = Registry::new(loader, dispatcher.clone(), PluginSettings::all(config)?);
         Ok(Self {
             registry: Arc::new(registry),
+            auth,
             dispatcher,
             store,
             relay,
@@ -75,7 +82,7 @@ impl App {
             options: server_options(config)?,
             drain_delay: server.drain_delay,
             drain_timeout: server.drain_timeout,
-            methods: config.methods.keys().cloned().collect(),
+            methods: config.plugin_methods().cloned().collect(),
         })
     }
 
@@ -176,6 +183,16 @@ fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
     Ok(sinks)
 }
 
+fn authenticator(config: &Config) -> anyhow::Result<Authenticator> {
+    Authenticator::load(&config.auth, &config.issuers).map_err(|refused| {
+        let refused: Vec<_> = refused
+            .iter()
+            .map(|refused| format!("issuers.{}: {refused}", refused.issuer))
+            .collect();
+        anyhow::anyhow!("{}", refused.join("\n"))
+    })
+}
+
 fn call_limits(config: &Config) -> CallLimits {
     let server = &config.server;
     CallLimits {
@@ -201,5 +218,6 @@ fn server_options(config: &Config) -> anyhow::Result<ServerOptions> {
         tls: config.tls_files().map(|files| Tls::load(&files)).transpose()?,
         handshake_timeout: server.tls_handshake_timeout,
         origins: Origins::new(&server.grpc_web_origins),
+        host_policies: HostPolicies::new(config),
     })
 }

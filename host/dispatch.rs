@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::admission::Admission;
+use crate::auth::Authenticator;
 use crate::capability::Namespace;
 use crate::capability::store::{Access, Store};
 use crate::capability::upstream::{Journal, Refusal, Usage};
@@ -48,6 +49,8 @@ pub struct CallLimits {
 pub struct Dispatcher {
     /// Finds the generation.
     pub router: Router,
+    /// Knows callers.
+    pub auth: Arc<Authenticator>,
     /// Lets calls in.
     pub admission: Admission,
     /// Holds the plugins' state.
@@ -98,16 +101,21 @@ impl Dispatcher {
         }
     }
 
-    fn failed(&self, failure: &Failure) -> Response {
+    /// The answer to a call that failed before or outside its plugin.
+    pub fn failed(&self, failure: &Failure) -> Response {
         let status = if self.limits.error_details {
             failure.to_status()
         } else {
             failure.to_bare_status()
         };
         let mut headers = HeaderMap::new();
-        if matches!(failure, Failure::UnsupportedEncoding { .. }) {
+        match failure {
             // So that the client can choose another ("Compression" of the gRPC documents).
-            headers.insert("grpc-accept-encoding", self.limits.compression.supported());
+            Failure::UnsupportedEncoding { .. } => {
+                headers.insert("grpc-accept-encoding", self.limits.compression.supported());
+            }
+            Failure::Auth(refusal) => headers.extend(refusal.challenge()),
+            _ => {}
         }
         framing::failed(&status, HeaderMap::new(), headers)
     }
@@ -125,10 +133,13 @@ impl Dispatcher {
         let span = call_span(&id, &head, &route);
         async {
             let outcome = async {
+                let access = &route.policy().access;
+                let principal = self.auth.admit(access, &head.headers, &head.extensions)?;
                 let (limit, compression) = (self.limits.max_request_bytes, &self.limits.compression);
                 let read = framing::read_unary(&head.headers, body, limit, compression);
                 let request = deadline.bound(read).await??;
-                let metadata = RequestMetadata::new(head.headers, self.limits.max_metadata_entries)?;
+                let metadata = RequestMetadata::new(head.headers, self.limits.max_metadata_entries)?
+                    .withholding(self.auth.withheld());
                 let _permit = self
                     .admission
                     .admit(route.generation.permits(), &deadline)
@@ -138,6 +149,7 @@ impl Dispatcher {
                     deadline,
                     metadata,
                     peer,
+                    principal,
                     decisions: Mutex::default(),
                     upstream: Journal::default(),
                 };
@@ -218,7 +230,8 @@ impl Dispatcher {
         let ms = deadline.elapsed().as_millis() as u64;
         let late = *failure == Failure::DeadlineExceeded;
         if row.blame == Blame::Client && !late {
-            tracing::debug!(reason, code, blame, ms, "call failed: {}", row.message);
+            let cause = failure.cause().map(tracing::field::display);
+            tracing::debug!(reason, code, blame, ms, cause, "call failed: {}", row.message);
             return;
         }
         let kind = (reason, route.generation.name.clone());

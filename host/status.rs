@@ -14,6 +14,7 @@ use prost::Message as _;
 use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::auth;
 use crate::capability::upstream::Refusal;
 
 pub use guest::GuestStatus;
@@ -133,6 +134,8 @@ pub enum Failure {
         /// For the operator's log.
         cause: String,
     },
+    /// The caller is not known, or may not call this.
+    Auth(auth::Refusal),
     /// A call of the plugin's to an upstream came to nothing. It is the plugin that hears of it; only
     /// [`Refusal::Diverged`] ends the call by itself.
     Upstream(Refusal),
@@ -162,6 +165,11 @@ pub const REASONS: &[&str] = &[
     "MALFORMED_BINARY_METADATA",
     "TOO_MUCH_METADATA",
     "UNKNOWN_METHOD",
+    "TOKEN_MISSING",
+    "TOKEN_INVALID",
+    "TOKEN_EXPIRED",
+    "TOKEN_NOT_YET_VALID",
+    "SCOPE_MISSING",
     "REQUEST_TOO_LARGE",
     "NOT_UNARY",
     "MALFORMED_FRAMING",
@@ -222,6 +230,16 @@ impl Failure {
                 Client,
                 format!("Method {path} is not served here").into(),
             ),
+            Self::Auth(refusal) => {
+                let (reason, code) = match refusal {
+                    auth::Refusal::TokenMissing => ("TOKEN_MISSING", Code::Unauthenticated),
+                    auth::Refusal::TokenInvalid { .. } => ("TOKEN_INVALID", Code::Unauthenticated),
+                    auth::Refusal::TokenExpired => ("TOKEN_EXPIRED", Code::Unauthenticated),
+                    auth::Refusal::TokenNotYetValid => ("TOKEN_NOT_YET_VALID", Code::Unauthenticated),
+                    auth::Refusal::ScopeMissing { .. } => ("SCOPE_MISSING", Code::PermissionDenied),
+                };
+                row(reason, code, Client, refusal.to_string().into())
+            }
             Self::RequestTooLarge { size, limit } => row(
                 "REQUEST_TOO_LARGE",
                 Code::ResourceExhausted,
@@ -344,6 +362,7 @@ impl Failure {
             | Self::StoreUnavailable { cause }
             | Self::CommitUnknown { cause }
             | Self::Internal { cause } => Some(cause),
+            Self::Auth(auth::Refusal::TokenInvalid { cause }) => Some(cause),
             _ => None,
         }
     }
@@ -410,6 +429,12 @@ pub fn code_name(code: Code) -> &'static str {
 impl From<crate::deadline::Expired> for Failure {
     fn from(_: crate::deadline::Expired) -> Self {
         Self::DeadlineExceeded
+    }
+}
+
+impl From<auth::Refusal> for Failure {
+    fn from(refusal: auth::Refusal) -> Self {
+        Self::Auth(refusal)
     }
 }
 

@@ -55,6 +55,24 @@ impl FolderWatch {
         Ok(Self { watcher, changed })
     }
 
+    /// Watches the folders of `files`, for changes of files of these names and of what they may be links to.
+    ///
+    /// # Errors
+    /// If the system cannot watch one of them.
+    pub fn of_files<'f>(files: impl IntoIterator<Item = &'f Path>) -> notify::Result<Self> {
+        let (mut folders, mut names) = (BTreeSet::new(), BTreeSet::new());
+        for file in files {
+            folders.insert(folder_of(file));
+            names.extend(file.file_name().map(ToOwned::to_owned));
+        }
+        // Kubernetes replaces mounted files by renaming a folder `..data` that they are links into.
+        let concerns = move |path: &Path| {
+            path.file_name()
+                .is_some_and(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
+        };
+        Self::new(folders, RecursiveMode::NonRecursive, concerns)
+    }
+
     /// Watches one more folder.
     ///
     /// # Errors
@@ -84,22 +102,8 @@ impl FolderWatch {
 /// # Errors
 /// If the folders cannot be watched.
 pub fn reload_on_change(registry: Arc<Registry>) -> notify::Result<impl Future<Output = ()>> {
-    let files: Vec<PathBuf> = registry
-        .plugins()
-        .iter()
-        .map(|plugin| plugin.config.file.clone())
-        .collect();
-    let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(file)).collect();
-    let names: BTreeSet<_> = files
-        .iter()
-        .filter_map(|file| file.file_name().map(ToOwned::to_owned))
-        .collect();
-    // Kubernetes replaces mounted files by renaming a folder `..data` that they are links into.
-    let concerns = move |path: &Path| {
-        path.file_name()
-            .is_some_and(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
-    };
-    let watch = FolderWatch::new(folders, RecursiveMode::NonRecursive, concerns)?;
+    let plugins = registry.plugins().iter();
+    let watch = FolderWatch::of_files(plugins.map(|plugin| plugin.config.file.as_path()))?;
     Ok(async move {
         // A file that stays as it was refused is not worth a line each time its folder changes.
         let mut refused: HashMap<Namespace, (Stamp, String)> = HashMap::new();

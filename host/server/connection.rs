@@ -22,7 +22,9 @@ use super::listener::{Accepted, Listener};
 use super::service::{Answer, Services};
 use super::stream::Stream;
 use super::tls::Tls;
+use crate::auth::ClientCertificate;
 use crate::dispatch::Dispatcher;
+use crate::policy::HostPolicies;
 
 /// The smallest read buffer that hyper takes for HTTP/1.1.
 const MIN_HTTP1_BUFFER: usize = 8 * 1024;
@@ -53,6 +55,8 @@ pub struct ServerOptions {
     pub handshake_timeout: Duration,
     /// Web pages that may call.
     pub origins: Origins,
+    /// For health and reflection.
+    pub host_policies: HostPolicies,
 }
 
 /// Serves until `draining` turns true and every connection has then ended. Dropping the future cuts all of them
@@ -169,6 +173,7 @@ impl Server {
         let service = ConnectionService {
             server: self.clone(),
             peer: peer.clone(),
+            certificate: stream.client_certificate(),
         };
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
@@ -198,6 +203,7 @@ impl Server {
 struct ConnectionService {
     server: Arc<Server>,
     peer: Arc<str>,
+    certificate: Option<ClientCertificate>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for ConnectionService {
@@ -205,7 +211,10 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Error = Infallible;
     type Future = Answer;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
+    fn call(&self, mut request: Request<Incoming>) -> Answer {
+        if let Some(certificate) = &self.certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
         self.server.services.call(request.map(Body::new), &self.peer)
     }
 }

@@ -8,9 +8,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::auth::ClientCertificate;
+
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Whom the client's certificate names. There is one only where the handshake asked for it and verified it.
+    pub(super) fn client_certificate(&self) -> Option<ClientCertificate> {
+        let Self::Tls(stream) = self else { return None };
+        let chain = stream.get_ref().1.peer_certificates()?;
+        Some(ClientCertificate::verified(chain.first()?))
+    }
 }
 
 impl AsyncRead for Stream {

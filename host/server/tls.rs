@@ -10,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
@@ -87,6 +87,12 @@ impl Tls {
         let mut config = builder
             .with_single_cert(chain, key)
             .map_err(|error| mismatch(files, &error))?;
+        if files.client_ca.is_some() {
+            // A resumed session brings the certificate of the first one along without verifying it again, though
+            // it may have expired by then.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),

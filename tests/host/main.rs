@@ -4,6 +4,7 @@
 mod support;
 
 mod admission;
+mod auth;
 mod cache;
 mod cancellation;
 mod compression;

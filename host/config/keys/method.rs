@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::MethodName;
-use crate::config::setting::{GIB, bytes, millis, optional};
+use crate::config::setting::{GIB, Scopes, bytes, millis, optional, toggle};
 
 section! {
-    /// What holds for one service, each of its methods, or one method. NAME is `package.Service` or `package.Service/Method`, in quotes:
-    /// `[methods."order.v1.OrderService"]`. For each key a method's value goes before its service's, and that
-    /// before the plugin's and `[server]`'s. A name that no plugin serves gets a warning.
+    /// What holds for one service, each of its methods, or one method. NAME is `package.Service` or
+    /// `package.Service/Method`, in quotes: `[methods."order.v1.OrderService"]`. For each key a method's value goes
+    /// before its service's, and that before the plugin's and `[server]`'s. A name that no plugin serves gets a warning.
     Method at "methods.NAME" {
         /// The deadline of a call that brings none.
         "default_deadline_ms" => default_deadline: Option<Duration> =
@@ -20,6 +20,14 @@ section! {
         /// The smallest answer that is compressed.
         "compress_min_bytes" => compress_min_bytes: Option<usize> =
             optional("that of the service, the plugin or `[server]`", bytes(1024, 0, GIB));
+        /// Scopes that a caller's token must have, all of them, in `scope` or `scp`. A caller without is answered
+        /// PERMISSION_DENIED. `[]` asks for none where the service asks for some.
+        "required_scopes" => required_scopes: Option<Vec<String>> = optional("those of the service, or none", Scopes);
+        /// Whether calls without a token are served where `[issuers.NAME]` ask for one; plugins then find no
+        /// identity. A token that comes all the same must be valid. Holds for the host's own services as well:
+        /// for `grpc.health.v1.Health`, which is `true` unless set otherwise, and
+        /// `grpc.reflection.v1.ServerReflection`.
+        "anonymous" => anonymous: Option<bool> = optional("that of the service, or `false`", toggle(false));
     }
 }
 
@@ -35,6 +43,8 @@ impl Method {
             default_deadline: found().find_map(|method| method.default_deadline),
             max_deadline: found().find_map(|method| method.max_deadline),
             compress_min_bytes: found().find_map(|method| method.compress_min_bytes),
+            required_scopes: found().find_map(|method| method.required_scopes.clone()),
+            anonymous: found().find_map(|method| method.anonymous),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::DeValue;
 
+mod auth;
 mod choice;
 mod number;
 mod plugin;
@@ -12,6 +13,7 @@ mod secret;
 mod text;
 mod upstream;
 
+pub(super) use auth::{Paths, Scopes, Text, Texts};
 pub(super) use choice::{Choices, choice, choices, toggle};
 pub(super) use number::{
     GIB, KIB, MIB, TIB, bytes, count, count_u32, long_bytes, long_count, millis, seconds,
