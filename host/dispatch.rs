@@ -14,9 +14,10 @@ use crate::admission::Admission;
 use crate::auth::Authenticator;
 use crate::capability::Namespace;
 use crate::capability::store::{Access, Store};
-use crate::capability::upstream::{Journal, Refusal, Usage};
+use crate::capability::upstream::{Journal, Usage};
 use crate::commit::{NotCommitted, commit};
 use crate::deadline::Deadline;
+use crate::generations::Finished;
 use crate::metadata::{AnswerMetadata, RequestMetadata};
 use crate::observe::{Throttle, printable};
 use crate::plugin::state::{Attempt, Call};
@@ -191,24 +192,19 @@ impl Dispatcher {
                 .deadline
                 .bound(generation.run(attempt, route.method, request.clone()))
                 .await??;
-            if finished.attempt.upstream.diverged() {
-                return Err(Refusal::Diverged.into());
+            // What it waited for may have ended with the deadline, and let the handler end a moment later.
+            if call.deadline.expired() {
+                return Err(Failure::DeadlineExceeded);
             }
-            let message = match finished.outcome {
-                Ok(message) => message,
-                // Dropping the attempt discards what it staged.
-                Err(status) => {
-                    return Ok(Answer::Failed {
-                        status,
-                        metadata: finished.attempt.answer,
-                    });
-                }
+            let (message, attempt) = match finished {
+                Finished::Answered { message, attempt } => (message, attempt),
+                Finished::Refused { status, metadata } => return Ok(Answer::Failed { status, metadata }),
             };
-            match commit(&self.store, finished.attempt.transaction, &call.deadline).await {
+            match commit(&self.store, attempt.transaction, &call.deadline).await {
                 Ok(()) => {
                     return Ok(Answer::Ok {
                         message,
-                        metadata: finished.attempt.answer,
+                        metadata: attempt.answer,
                         compress_min_bytes: route.policy().compress_min_bytes,
                     });
                 }

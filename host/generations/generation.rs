@@ -7,6 +7,8 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::capability::Namespace;
+use crate::capability::upstream::Refusal;
+use crate::metadata::AnswerMetadata;
 use crate::observe::printable;
 use crate::plugin::artifact::Digest;
 use crate::plugin::background::{Habit, Slices};
@@ -58,11 +60,21 @@ impl Method {
 }
 
 /// A handler that ran to its end.
-pub struct Finished {
-    /// The encoded response, or the handler's own status.
-    pub outcome: Result<Vec<u8>, GuestStatus>,
-    /// With what it staged and set.
-    pub attempt: Attempt,
+pub enum Finished {
+    /// It answered, and what it staged may be committed.
+    Answered {
+        /// The encoded response.
+        message: Vec<u8>,
+        /// With what it staged and set.
+        attempt: Attempt,
+    },
+    /// It failed the call, and what it staged is gone.
+    Refused {
+        /// The handler's own.
+        status: GuestStatus,
+        /// What it set.
+        metadata: AnswerMetadata,
+    },
 }
 
 impl Generation {
@@ -105,11 +117,11 @@ impl Generation {
     ) -> Result<Finished, Failure> {
         let mut sandbox = match self.pool.as_ref().and_then(Pool::take) {
             Some(mut sandbox) => {
-                sandbox.instance().begin(attempt, slices);
+                sandbox.instance().begin(attempt, slices.clone());
                 sandbox
             }
             None => {
-                let state = CallState::new(self.context.clone(), Some(attempt), slices);
+                let state = CallState::new(self.context.clone(), Some(attempt), slices.clone());
                 Reusable::fresh(self.program()?.instantiate(state).await.map_err(trapped)?)
             }
         };
@@ -117,7 +129,11 @@ impl Generation {
         // Descriptions are bounded to a few thousand methods.
         let outcome = instance.handle(method as u32, &request).await;
         let attempt = instance.finish();
-        let outcome = outcome.map_err(trapped)?;
+        let outcome = outcome.map_err(|trap| {
+            // Unwinding and telling it cost more than most calls do.
+            slices.use_up();
+            trapped(trap)
+        })?;
         let attempt = attempt.ok_or_else(|| Failure::Internal {
             cause: "the attempt was lost".into(),
         })?;
@@ -134,9 +150,16 @@ impl Generation {
         if let Some(pool) = &self.pool {
             pool.put(sandbox);
         }
-        Ok(Finished {
-            outcome: outcome.map_err(GuestStatus::from),
-            attempt,
+        if attempt.upstream.diverged() {
+            return Err(Refusal::Diverged.into());
+        }
+        Ok(match outcome {
+            Ok(message) => Finished::Answered { message, attempt },
+            // What it staged can be thousands of entries, and is dropped where the handler ran.
+            Err(status) => Finished::Refused {
+                status: status.into(),
+                metadata: attempt.answer,
+            },
         })
     }
 
