@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use crate::admission::Admission;
+use crate::auth::Authenticator;
 use crate::admission::rates::{CallerRates, Rates};
 use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
@@ -16,6 +17,7 @@ use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
 use crate::observe::Throttle;
+use crate::policy::HostPolicies;
 use crate::router::Router;
 use crate::server::{
     Compression, FrameBudgets, Health, ListenOptions, Listener, Listening, Origins, Proxies, RequestBounds,
@@ -31,6 +33,8 @@ pub struct PluginsRefused(pub Vec<(Namespace, LoadError)>);
 pub struct App {
     /// Loads plugins.
     pub registry: Arc<Registry>,
+    /// Knows callers.
+    pub auth: Arc<Authenticator>,
     dispatcher: Arc<Dispatcher>,
     store: Store,
     relay: Relay,
@@ -60,8 +64,10 @@ impl App {
         let relay = Relay::start(&store, sinks(config)?, RelayOptions::default())
             .await
             .context("cannot deliver events")?;
+        let auth = Arc::new(authenticator(config)?);
         let dispatcher = Arc::new(Dispatcher {
             router: Router::default(),
+            auth: auth.clone(),
             rates: caller_rates(config),
             admission: Admission::new(division(config)),
             store: store.clone(),
@@ -72,6 +78,7 @@ impl App {
         let registry = Registry::new(loader, dispatcher.clone(), PluginSettings::all(config)?);
         Ok(Self {
             registry: Arc::new(registry),
+            auth,
             dispatcher,
             store,
             relay,
@@ -79,7 +86,7 @@ impl App {
             options: server_options(config)?,
             drain_delay: server.drain_delay,
             drain_timeout: server.drain_timeout,
-            methods: config.methods.keys().cloned().collect(),
+            methods: config.plugin_methods().cloned().collect(),
         })
     }
 
@@ -193,6 +200,16 @@ fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
     Ok(sinks)
 }
 
+fn authenticator(config: &Config) -> anyhow::Result<Authenticator> {
+    Authenticator::load(&config.auth, &config.issuers).map_err(|refused| {
+        let refused: Vec<_> = refused
+            .iter()
+            .map(|refused| format!("issuers.{}: {refused}", refused.issuer))
+            .collect();
+        anyhow::anyhow!("{}", refused.join("\n"))
+    })
+}
+
 fn call_limits(config: &Config) -> CallLimits {
     let server = &config.server;
     CallLimits {
@@ -261,5 +278,6 @@ fn server_options(config: &Config) -> anyhow::Result<ServerOptions> {
         tls: config.tls_files().map(|files| Tls::load(&files)).transpose()?,
         handshake_timeout: server.tls_handshake_timeout,
         origins: Origins::new(&server.grpc_web_origins),
+        host_policies: HostPolicies::new(config),
     })
 }

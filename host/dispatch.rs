@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use crate::admission::Admission;
 use crate::admission::rates::{Caller, CallerRates};
+use crate::auth::Authenticator;
 use crate::capability::Namespace;
 use crate::capability::store::{Access, Store};
 use crate::capability::upstream::{Journal, Usage};
@@ -51,6 +52,8 @@ pub struct CallLimits {
 pub struct Dispatcher {
     /// Finds the generation.
     pub router: Router,
+    /// Knows callers.
+    pub auth: Arc<Authenticator>,
     /// How often callers may call.
     pub rates: CallerRates,
     /// Lets calls in.
@@ -103,16 +106,21 @@ impl Dispatcher {
         }
     }
 
-    fn failed(&self, failure: &Failure) -> Response {
+    /// The answer to a call that failed before or outside its plugin.
+    pub fn failed(&self, failure: &Failure) -> Response {
         let status = if self.limits.error_details {
             failure.to_status()
         } else {
             failure.to_bare_status()
         };
         let mut headers = HeaderMap::new();
-        if matches!(failure, Failure::UnsupportedEncoding { .. }) {
+        match failure {
             // So that the client can choose another ("Compression" of the gRPC documents).
-            headers.insert("grpc-accept-encoding", self.limits.compression.supported());
+            Failure::UnsupportedEncoding { .. } => {
+                headers.insert("grpc-accept-encoding", self.limits.compression.supported());
+            }
+            Failure::Auth(refusal) => headers.extend(refusal.challenge()),
+            _ => {}
         }
         if let Some(delay) = failure.retry_after() {
             // Clients that retry by themselves go by this one (gRPC proposal A6).
@@ -135,16 +143,19 @@ impl Dispatcher {
         let span = call_span(&id, &head, &route);
         async {
             let outcome = async {
+                let access = &policy.access;
+                let principal = self.auth.admit(access, &head.headers, &head.extensions)?;
                 let caller = Caller {
                     peer: &peer,
-                    principal: None,
+                    principal: principal.as_ref().map(|principal| principal.id.as_str()),
                 };
                 self.rates
                     .take(head.uri.path(), &policy.rates, caller, arrived.into_std())?;
                 let limits = &self.limits;
                 let read = framing::read_unary(&head.headers, body, &limits.requests, &limits.compression);
                 let (request, _held) = deadline.bound(read).await??;
-                let metadata = RequestMetadata::new(head.headers, self.limits.max_metadata_entries)?;
+                let metadata = RequestMetadata::new(head.headers, self.limits.max_metadata_entries)?
+                    .withholding(self.auth.withheld());
                 let _permit = self
                     .admission
                     .admit(route.generation.claim(route.method), &deadline)
@@ -154,6 +165,7 @@ impl Dispatcher {
                     deadline,
                     metadata,
                     peer,
+                    principal,
                     decisions: Mutex::default(),
                     upstream: Journal::default(),
                 };
@@ -230,7 +242,8 @@ impl Dispatcher {
         let ms = deadline.elapsed().as_millis() as u64;
         let late = *failure == Failure::DeadlineExceeded;
         if row.blame == Blame::Client && !late {
-            tracing::debug!(reason, code, blame, ms, "call failed: {}", row.message);
+            let cause = failure.cause().map(tracing::field::display);
+            tracing::debug!(reason, code, blame, ms, cause, "call failed: {}", row.message);
             return;
         }
         let kind = (reason, route.generation.name.clone());

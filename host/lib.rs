@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod app;
+pub mod auth;
 pub mod capability;
 pub mod cli;
 pub mod commit;

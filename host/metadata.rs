@@ -72,6 +72,8 @@ pub fn check_size(head: &Parts, limit: usize) -> Result<(), Failure> {
 #[derive(Debug, Default)]
 pub struct RequestMetadata {
     headers: HeaderMap,
+    /// What the host keeps to itself.
+    withheld: Option<HeaderName>,
 }
 
 impl RequestMetadata {
@@ -86,12 +88,27 @@ impl RequestMetadata {
                 return Err(Failure::MalformedBinaryMetadata { key });
             }
         }
-        Ok(Self { headers })
+        Ok(Self {
+            headers,
+            withheld: None,
+        })
+    }
+
+    /// Hides a header from guests. It can still be sent on.
+    pub fn withholding(self, header: Option<HeaderName>) -> Self {
+        Self {
+            withheld: header,
+            ..self
+        }
+    }
+
+    fn shows(&self, key: &str) -> bool {
+        is_readable(key) && self.withheld.as_ref().is_none_or(|withheld| withheld != key)
     }
 
     /// All values of `key`, in the order in which they came; binary ones decoded.
     pub fn get_all(&self, key: &str) -> Vec<Vec<u8>> {
-        if !is_readable(key) {
+        if !self.shows(key) {
             return Vec::new();
         }
         let binary = is_binary(key);
@@ -106,7 +123,7 @@ impl RequestMetadata {
     pub fn entries(&self) -> Vec<(String, Vec<u8>)> {
         let mut entries = Vec::with_capacity(self.headers.len());
         for (key, value) in &self.headers {
-            if is_readable(key.as_str()) {
+            if self.shows(key.as_str()) {
                 push_values(value, is_binary(key.as_str()), |value| {
                     entries.push((key.as_str().to_owned(), value));
                 });

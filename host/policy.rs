@@ -7,12 +7,15 @@ use parking_lot::Mutex;
 
 use crate::admission::Gate;
 use crate::admission::rates::Rates;
+use crate::auth::Access;
 use crate::config::{self, Config, MethodName};
 use crate::deadline::DeadlinePolicy;
 
 /// What holds for calls of one method.
 #[derive(Debug, Clone)]
 pub struct MethodPolicy {
+    /// Whom it is for.
+    pub access: Access,
     /// How long a call may take.
     pub deadline: DeadlinePolicy,
     /// The smallest answer that is compressed.
@@ -41,6 +44,7 @@ impl MethodPolicies {
         Self {
             methods: config.methods.clone(),
             elsewhere: MethodPolicy {
+                access: Access::default(),
                 deadline: DeadlinePolicy {
                     default: server.default_deadline,
                     maximum: server.max_deadline,
@@ -59,6 +63,10 @@ impl MethodPolicies {
         let method = config::Method::find(&self.methods, path.strip_prefix('/').unwrap_or(path));
         let elsewhere = &self.elsewhere;
         MethodPolicy {
+            access: Access {
+                anonymous: method.anonymous.unwrap_or(elsewhere.access.anonymous),
+                scopes: method.required_scopes.unwrap_or_default(),
+            },
             deadline: DeadlinePolicy {
                 default: method.default_deadline.or(elsewhere.deadline.default),
                 maximum: method.max_deadline.or(elsewhere.deadline.maximum),
@@ -80,6 +88,43 @@ impl MethodPolicies {
             .entry(path.to_owned())
             .or_insert_with(|| Gate::new(calls))
             .clone()
+    }
+}
+
+/// The host's own service that says whether it serves.
+pub const HEALTH: &str = "grpc.health.v1.Health";
+/// The host's own service that describes those of plugins.
+pub const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
+
+/// Whether `name` is of the host's own services, which no plugin serves.
+pub fn is_of_host(name: &MethodName) -> bool {
+    [HEALTH, REFLECTION].contains(&name.service())
+}
+
+/// What holds for the host's own services.
+#[derive(Debug, Clone)]
+pub struct HostPolicies {
+    methods: BTreeMap<MethodName, config::Method>,
+}
+
+impl HostPolicies {
+    /// Of what `config` says about them.
+    pub fn new(config: &Config) -> Self {
+        let own = config.methods.iter().filter(|(name, _)| is_of_host(name));
+        Self {
+            methods: own.map(|(name, method)| (name.clone(), method.clone())).collect(),
+        }
+    }
+
+    /// Whom the method at this path is for. Health is for everybody unless the operator says otherwise: those who
+    /// probe have no tokens. The older version of reflection is as the newer one.
+    pub fn access(&self, path: &str) -> Access {
+        let name = path.trim_start_matches('/').replace(".v1alpha.", ".v1.");
+        let method = config::Method::find(&self.methods, &name);
+        Access {
+            anonymous: method.anonymous.unwrap_or(name.starts_with(HEALTH)),
+            scopes: method.required_scopes.unwrap_or_default(),
+        }
     }
 }
 

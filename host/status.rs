@@ -15,6 +15,7 @@ use prost::Message as _;
 use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::auth;
 use crate::capability::upstream::Refusal;
 
 pub use guest::GuestStatus;
@@ -156,6 +157,8 @@ pub enum Failure {
         /// For the operator's log.
         cause: String,
     },
+    /// The caller is not known, or may not call this.
+    Auth(auth::Refusal),
     /// A call of the plugin's to an upstream came to nothing. It is the plugin that hears of it; only
     /// [`Refusal::Diverged`] ends the call by itself.
     Upstream(Refusal),
@@ -186,6 +189,11 @@ pub const REASONS: &[&str] = &[
     "TOO_MUCH_METADATA",
     "METADATA_TOO_LARGE",
     "UNKNOWN_METHOD",
+    "TOKEN_MISSING",
+    "TOKEN_INVALID",
+    "TOKEN_EXPIRED",
+    "TOKEN_NOT_YET_VALID",
+    "SCOPE_MISSING",
     "REQUEST_TOO_LARGE",
     "REQUEST_TIMEOUT",
     "REQUEST_MEMORY_FULL",
@@ -255,6 +263,16 @@ impl Failure {
                 Client,
                 format!("Method {path} is not served here").into(),
             ),
+            Self::Auth(refusal) => {
+                let (reason, code) = match refusal {
+                    auth::Refusal::TokenMissing => ("TOKEN_MISSING", Code::Unauthenticated),
+                    auth::Refusal::TokenInvalid { .. } => ("TOKEN_INVALID", Code::Unauthenticated),
+                    auth::Refusal::TokenExpired => ("TOKEN_EXPIRED", Code::Unauthenticated),
+                    auth::Refusal::TokenNotYetValid => ("TOKEN_NOT_YET_VALID", Code::Unauthenticated),
+                    auth::Refusal::ScopeMissing { .. } => ("SCOPE_MISSING", Code::PermissionDenied),
+                };
+                row(reason, code, Client, refusal.to_string().into())
+            }
             Self::RequestTooLarge { size, limit } => row(
                 "REQUEST_TOO_LARGE",
                 Code::ResourceExhausted,
@@ -399,6 +417,7 @@ impl Failure {
             | Self::StoreUnavailable { cause }
             | Self::CommitUnknown { cause }
             | Self::Internal { cause } => Some(cause),
+            Self::Auth(auth::Refusal::TokenInvalid { cause }) => Some(cause),
             _ => None,
         }
     }
@@ -472,6 +491,12 @@ pub fn code_name(code: Code) -> &'static str {
 impl From<crate::deadline::Expired> for Failure {
     fn from(_: crate::deadline::Expired) -> Self {
         Self::DeadlineExceeded
+    }
+}
+
+impl From<auth::Refusal> for Failure {
+    fn from(refusal: auth::Refusal) -> Self {
+        Self::Auth(refusal)
     }
 }
 

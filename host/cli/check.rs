@@ -34,7 +34,7 @@ pub(super) fn run(mut args: CheckArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let mut unserved: Vec<_> = config.methods.keys().collect();
+    let mut unserved: Vec<_> = config.plugin_methods().collect();
     let services = runtime.block_on(load_plugins(&config, &mut unserved, &mut errors))?;
     ConfigErrors::check(errors)?;
     print(&summary(&config, &services, &unserved))
@@ -145,6 +145,9 @@ fn summary(config: &Config, services: &BTreeMap<String, Vec<String>>, unserved: 
     }
     for (name, upstream) in &config.upstreams {
         let _ = writeln!(page, "upstream {name}: {}", upstream.url);
+    }
+    for (name, issuer) in &config.issuers {
+        let _ = writeln!(page, "issuer   {name}: {}", issuer.issuer);
     }
     for name in unserved {
         let _ = writeln!(page, "warning  methods.\"{name}\": no plugin serves it");

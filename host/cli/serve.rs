@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use super::ConfigArgs;
 use super::check::mistakes;
 use crate::app::{App, PluginsRefused};
+use crate::auth;
 use crate::config::{Config, ConfigErrors};
 use crate::generations::watch;
 use crate::observe::logging;
@@ -52,12 +53,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let app = App::start(config).await?;
     // Watched from before they are read, so that a change while they load is not missed.
     let reloading = watch::reload_on_change(app.registry.clone());
+    let keys = auth::reload_on_change(app.auth.clone());
     app.load_plugins()
         .await
         .map_err(|refused| refusal(config, refused))?;
     tokio::spawn(reloading.context("cannot watch the plugin files")?);
     let certificates = app.reload_certificates();
     tokio::spawn(certificates.context("cannot watch the files of the certificate")?);
+    tokio::spawn(keys.context("cannot watch the keys of the issuers")?);
     // From here on a signal drains, so before anybody is told that the host serves.
     let shutdown = shutdown::requested().context("cannot listen to signals")?;
     let listening = app.listening()?;

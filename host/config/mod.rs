@@ -16,6 +16,7 @@ use toml::de::DeTable;
 mod section;
 
 mod error;
+mod identity;
 mod keys;
 mod method;
 mod name;
@@ -26,12 +27,14 @@ mod value;
 
 pub use error::{ConfigError, ConfigErrors, Location};
 pub use keys::{
-    Cache, Engine, Events, Isolation, Log, LogFormat, Method, Plugin, RateLimits, Server, Store, Upstream,
+    Auth, Cache, Engine, Events, Isolation, Issuer, Log, LogFormat, Method, Plugin, RateLimits, Server,
+    Store, Upstream,
 };
 pub use method::{InvalidMethodName, MethodName};
 pub use name::{InvalidPluginName, PluginName};
 pub use value::{ConfigValue, ValueKind};
 
+use crate::policy::is_of_host;
 use crate::server::{Tls, TlsFile, TlsFiles};
 use keys::SECTIONS;
 use reader::{Reader, Source, join};
@@ -57,6 +60,10 @@ pub struct Config {
     pub plugins: BTreeMap<PluginName, Plugin>,
     /// `[upstreams.NAME]`
     pub upstreams: BTreeMap<PluginName, Upstream>,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[issuers.NAME]`
+    pub issuers: BTreeMap<PluginName, Issuer>,
     /// `[methods.NAME]`
     pub methods: BTreeMap<MethodName, Method>,
     /// Where each key stands that a file sets.
@@ -109,6 +116,7 @@ impl Config {
         config.check_tls(&mut errors);
         config.check_plugins(complete, &mut errors);
         config.check_upstreams(complete, &mut errors);
+        config.check_identity(complete, &mut errors);
         (config, errors)
     }
 
@@ -132,6 +140,11 @@ impl Config {
                 .unwrap_or_else(|| self.server.data.join("cache"))
         };
         self.cache.enabled.then(dir)
+    }
+
+    /// The names of `[methods.NAME]` that plugins are to serve.
+    pub fn plugin_methods(&self) -> impl Iterator<Item = &MethodName> {
+        self.methods.keys().filter(|name| !is_of_host(name))
     }
 
     /// The files for TLS, if the host is to speak it.
@@ -183,6 +196,8 @@ impl Config {
             engine: Engine::read(reader, root),
             plugins: read_named(reader, root, "plugins", Plugin::read),
             upstreams: read_named(reader, root, "upstreams", Upstream::read),
+            auth: Auth::read(reader, root),
+            issuers: read_named(reader, root, "issuers", Issuer::read),
             methods: read_named(reader, root, "methods", Method::read),
             locations: BTreeMap::new(),
             flags: BTreeMap::new(),

@@ -10,6 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use super::background::Slices;
 use super::limits::{Limiter, SandboxLimits};
 use super::stdio::{GuestOutput, LineBudget, LogLimits, SharedBudget, Stream};
+use crate::auth::Principal;
 use crate::capability::Namespace;
 use crate::capability::limits::{Decision, Limits, Rate};
 use crate::capability::store::Transaction;
@@ -45,6 +46,8 @@ pub struct Call {
     pub metadata: RequestMetadata,
     /// `ip:port`, or `unix:`.
     pub peer: String,
+    /// Who calls, if that is known.
+    pub principal: Option<Arc<Principal>>,
     /// Rate-limit decisions in the order in which they were taken: a later attempt that asks the same gets
     /// the same, so that a conflict does not cost the caller twice.
     pub decisions: Mutex<Vec<RememberedDecision>>,

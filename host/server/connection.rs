@@ -29,8 +29,10 @@ use super::proxy::{Proxies, ProxyNaming, forwarded_client, read_proxy_header};
 use super::service::{Answer, Caller, Services};
 use super::stream::Stream;
 use super::tls::Tls;
+use crate::auth::ClientCertificate;
 use crate::dispatch::Dispatcher;
 use crate::observe::Throttle;
+use crate::policy::HostPolicies;
 
 /// The smallest read buffer that hyper takes for HTTP/1.1.
 const MIN_HTTP1_BUFFER: usize = 8 * 1024;
@@ -72,6 +74,8 @@ pub struct ServerOptions {
     pub handshake_timeout: Duration,
     /// Web pages that may call.
     pub origins: Origins,
+    /// For health and reflection.
+    pub host_policies: HostPolicies,
 }
 
 /// Serves until `draining` turns true and every connection has then ended. Dropping the future cuts all of them
@@ -192,6 +196,7 @@ impl Server {
             Err(misconduct) => return self.log(misconduct, peer),
         };
         let peer = opened.peer;
+        let certificate = opened.stream.client_certificate();
         let (stream, verdict) = Guarded::new(opened.stream, self.options.frames, self.options.header_timeout);
         let activity = Activity::new();
         let service = ConnectionService {
@@ -202,6 +207,7 @@ impl Server {
                 peer: peer.to_string().into(),
                 activity: activity.clone(),
             },
+            certificate,
         };
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
@@ -303,6 +309,7 @@ struct ConnectionService {
     peer: Peer,
     names_clients: bool,
     caller: Caller,
+    certificate: Option<ClientCertificate>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for ConnectionService {
@@ -311,7 +318,10 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Future = InProgress;
 
     fn call(&self, request: Request<Incoming>) -> InProgress {
-        let request = request.map(Body::new);
+        let mut request = request.map(Body::new);
+        if let Some(certificate) = &self.certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
         let services = &self.server.services;
         let answer = if self.names_clients {
             let client = forwarded_client(request.headers(), self.peer, &self.server.options.proxies);

@@ -19,8 +19,12 @@ use super::grpc_web::{self, Format};
 use super::health::Health;
 use super::http1;
 use super::reflection::Reflection;
+use crate::auth;
 use crate::dispatch::Dispatcher;
+use crate::policy::{HEALTH, HostPolicies, REFLECTION};
 use crate::status::Failure;
+
+const REFLECTION_V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 
 type HealthServer = super::health::pb::health_server::HealthServer<Health>;
 type ReflectionV1 = v1::server_reflection_server::ServerReflectionServer<Reflection>;
@@ -30,6 +34,7 @@ type ReflectionV1Alpha = v1alpha::server_reflection_server::ServerReflectionServ
 pub(super) struct Services {
     draining: watch::Receiver<bool>,
     origins: Origins,
+    policies: HostPolicies,
     health: HealthServer,
     reflection: Option<(ReflectionV1, ReflectionV1Alpha)>,
     dispatcher: Arc<Dispatcher>,
@@ -56,6 +61,7 @@ impl Services {
         Self {
             draining,
             origins: options.origins.clone(),
+            policies: options.host_policies.clone(),
             health: HealthServer::new(health),
             reflection: options.reflection.then(|| {
                 let reflection = Reflection::new(dispatcher.clone());
@@ -114,14 +120,26 @@ impl Services {
         })
     }
 
+    /// Whether the caller may use the host's own services. The dispatcher asks the same for those of plugins.
+    fn admit(&self, request: &Request<Body>) -> Result<(), auth::Refusal> {
+        let access = self.policies.access(request.uri().path());
+        let auth = &self.dispatcher.auth;
+        auth.admit(&access, request.headers(), request.extensions())?;
+        Ok(())
+    }
+
     fn route(&self, request: Request<Body>, caller: &Caller) -> Answer {
         let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+        if matches!(service, HEALTH | REFLECTION | REFLECTION_V1ALPHA)
+            && let Err(refusal) = self.admit(&request)
+        {
+            let answer = self.dispatcher.failed(&refusal.into());
+            return Box::pin(std::future::ready(Ok(answer)));
+        }
         match (service, &self.reflection) {
-            ("grpc.health.v1.Health", _) => self.until_drained(self.health.clone().call(request), caller),
-            ("grpc.reflection.v1.ServerReflection", Some((v1, _))) => {
-                self.until_drained(v1.clone().call(request), caller)
-            }
-            ("grpc.reflection.v1alpha.ServerReflection", Some((_, v1alpha))) => {
+            (HEALTH, _) => self.until_drained(self.health.clone().call(request), caller),
+            (REFLECTION, Some((v1, _))) => self.until_drained(v1.clone().call(request), caller),
+            (REFLECTION_V1ALPHA, Some((_, v1alpha))) => {
                 self.until_drained(v1alpha.clone().call(request), caller)
             }
             _ => {

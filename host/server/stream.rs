@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use crate::auth::ClientCertificate;
+
 pub(super) enum Stream {
     Plain(TcpStream),
     Unix(UnixStream),
@@ -23,6 +25,15 @@ macro_rules! with {
             Stream::Tls($inner) => $work,
         }
     };
+}
+
+impl Stream {
+    /// Whom the client's certificate names. There is one only where the handshake asked for it and verified it.
+    pub(super) fn client_certificate(&self) -> Option<ClientCertificate> {
+        let Self::Tls(stream) = self else { return None };
+        let chain = stream.get_ref().1.peer_certificates()?;
+        Some(ClientCertificate::verified(chain.first()?))
+    }
 }
 
 impl AsyncRead for Stream {

@@ -10,6 +10,15 @@ fn one_of_each() -> Vec<Failure> {
         Failure::TooMuchMetadata { limit: 1 },
         Failure::MetadataTooLarge { size: 2, limit: 1 },
         Failure::UnknownMethod { path: "/a/b".into() },
+        Failure::Auth(auth::Refusal::TokenMissing),
+        Failure::Auth(auth::Refusal::TokenInvalid {
+            cause: "secret cause",
+        }),
+        Failure::Auth(auth::Refusal::TokenExpired),
+        Failure::Auth(auth::Refusal::TokenNotYetValid),
+        Failure::Auth(auth::Refusal::ScopeMissing {
+            scope: "orders.write".into(),
+        }),
         Failure::RequestTooLarge {
             size: Some(2),
             limit: 1,

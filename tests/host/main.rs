@@ -5,6 +5,7 @@ mod support;
 
 mod abuse;
 mod admission;
+mod auth;
 mod cache;
 mod cancellation;
 mod compression;

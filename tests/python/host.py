@@ -27,11 +27,14 @@ class Host:
         data: pathlib.Path | None = None,
         server: dict | None = None,
         address: str | None = None,
+        sections: str = "",
+        credentials: grpc.ChannelCredentials | None = None,
     ):
         """Starts a host and waits until it serves.
 
         `config` holds the order plugin's values, and `server` keys of that section; without either the host
         runs on flags alone. A `data` directory of an earlier host makes this one continue with its orders.
+        `sections` are further ones of the file. With `credentials` the channel speaks TLS, to `localhost`.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.data = data or directory / "data"
@@ -43,11 +46,14 @@ class Host:
             command += ["--plugin", f"order={component}"]
         else:
             file = directory / "mortise.toml"
-            file.write_text(_toml(component, config or {}, server or {}))
+            file.write_text(_toml(component, config or {}, server or {}) + sections)
             command += ["--config", str(file)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.channel = grpc.insecure_channel(self.address)
+        if credentials:
+            self.channel = self.secure_channel(credentials)
+        else:
+            self.channel = grpc.insecure_channel(self.address)
         try:
             self._wait_until_serving()
         except BaseException:
@@ -55,6 +61,10 @@ class Host:
             self.process.kill()
             self.process.wait()
             raise
+
+    def secure_channel(self, credentials: grpc.ChannelCredentials) -> grpc.Channel:
+        options = [("grpc.ssl_target_name_override", "localhost")]
+        return grpc.secure_channel(self.address, credentials, options)
 
     def _wait_until_serving(self):
         health = health_pb2_grpc.HealthStub(self.channel)

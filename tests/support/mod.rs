@@ -10,6 +10,7 @@ pub(crate) mod log;
 pub(crate) mod neighbour;
 pub(crate) mod plugins;
 pub(crate) mod raw;
+pub(crate) mod tokens;
 
 use std::time::Duration;
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::capability::limits::Rate;
 use crate::config::MethodName;
-use crate::config::setting::{GIB, RateText, bytes, count, millis, optional};
+use crate::config::setting::{GIB, RateText, Scopes, bytes, count, millis, optional, toggle};
 
 section! {
-    /// What holds for one service, each of its methods, or one method. NAME is `package.Service` or `package.Service/Method`, in quotes:
-    /// `[methods."order.v1.OrderService"]`. For each key a method's value goes before its service's, and that
-    /// before the plugin's and `[server]`'s. A name that no plugin serves gets a warning.
+    /// What holds for one service, each of its methods, or one method. NAME is `package.Service` or
+    /// `package.Service/Method`, in quotes: `[methods."order.v1.OrderService"]`. For each key a method's value goes
+    /// before its service's, and that before the plugin's and `[server]`'s. A name that no plugin serves gets a warning.
     Method at "methods.NAME" {
         /// The deadline of a call that brings none.
         "default_deadline_ms" => default_deadline: Option<Duration> =
@@ -32,6 +32,14 @@ section! {
         "rate_per_peer" => rate_per_peer: Option<Rate> = optional("as often as they like", RateText);
         /// The same, for each verified caller.
         "rate_per_principal" => rate_per_principal: Option<Rate> = optional("as often as they like", RateText);
+        /// Scopes that a caller's token must have, all of them, in `scope` or `scp`. A caller without is answered
+        /// PERMISSION_DENIED. `[]` asks for none where the service asks for some.
+        "required_scopes" => required_scopes: Option<Vec<String>> = optional("those of the service, or none", Scopes);
+        /// Whether calls without a token are served where `[issuers.NAME]` ask for one; plugins then find no
+        /// identity. A token that comes all the same must be valid. Holds for the host's own services as well:
+        /// for `grpc.health.v1.Health`, which is `true` unless set otherwise, and
+        /// `grpc.reflection.v1.ServerReflection`.
+        "anonymous" => anonymous: Option<bool> = optional("that of the service, or `false`", toggle(false));
     }
 }
 
@@ -51,6 +59,8 @@ impl Method {
             rate: found().find_map(|method| method.rate),
             rate_per_peer: found().find_map(|method| method.rate_per_peer),
             rate_per_principal: found().find_map(|method| method.rate_per_principal),
+            required_scopes: found().find_map(|method| method.required_scopes.clone()),
+            anonymous: found().find_map(|method| method.anonymous),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::DeValue;
 
+mod auth;
 mod choice;
 mod network;
 mod number;
@@ -14,6 +15,7 @@ mod secret;
 mod text;
 mod upstream;
 
+pub(super) use auth::{Paths, Scopes, Text, Texts};
 pub(super) use choice::{Choices, choice, choices, toggle};
 pub(super) use network::{TrustedProxies, file_mode};
 pub(super) use number::{

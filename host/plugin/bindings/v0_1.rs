@@ -172,7 +172,11 @@ impl call::Host for CallState {
     }
 
     fn principal(&mut self) -> Option<call::Identity> {
-        None
+        let principal = self.attempt.as_ref()?.call.principal.as_ref()?;
+        Some(call::Identity {
+            id: principal.id.clone(),
+            claims: principal.claims.clone(),
+        })
     }
 
     fn id(&mut self) -> String {

@@ -29,6 +29,10 @@ const CODES: [Code; 16] = [
 
 pub fn echo(call: &ReadCall, request: pb::EchoRequest) -> pb::EchoResponse {
     let entries = call.metadata().entries().into_iter();
+    let (principal, claims) = match call.principal() {
+        Some(principal) => (Some(principal.id), principal.claims),
+        None => (None, Vec::new()),
+    };
     pb::EchoResponse {
         payload: request.payload,
         metadata: entries
@@ -42,7 +46,14 @@ pub fn echo(call: &ReadCall, request: pb::EchoRequest) -> pb::EchoResponse {
         attempt: call.attempt(),
         remaining: call.remaining().map(|remaining| saturate(remaining.as_nanos())),
         deadline: call.deadline().map(nanos),
-        principal: call.principal().map(|principal| principal.id),
+        principal,
+        claims: claims
+            .into_iter()
+            .map(|(key, value)| pb::Entry {
+                key,
+                value: value.into_bytes(),
+            })
+            .collect(),
         now: nanos(call.now()),
         traceparent: call
             .trace_context()
