@@ -16,6 +16,7 @@ use crate::status::Failure;
 #[derive(Debug)]
 pub struct Admission {
     running: Arc<Semaphore>,
+    max_running: usize,
     waiting: AtomicUsize,
     max_waiting: usize,
 }
@@ -32,9 +33,25 @@ impl Admission {
     pub fn new(max_running: usize, max_waiting: usize) -> Self {
         Self {
             running: Arc::new(Semaphore::new(max_running)),
+            max_running,
             waiting: AtomicUsize::new(0),
             max_waiting,
         }
+    }
+
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many run.
+    pub fn running(&self) -> usize {
+        self.max_running - self.running.available_permits()
+    }
+
+    /// How many may run.
+    pub fn max_running(&self) -> usize {
+        self.max_running
     }
 
     /// Waits for the plugin's own permit, if its calls are bounded, then for one of the host's.

@@ -58,7 +58,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     tokio::spawn(reloading.context("cannot watch the plugin files")?);
     // From here on a signal drains, so before anybody is told that the host serves.
     let shutdown = shutdown::requested().context("cannot listen to signals")?;
-    tracing::info!(address = %app.local_addr()?, "listening");
+    let admin = app.admin_addr().map(tracing::field::display);
+    tracing::info!(address = %app.local_addr()?, admin, "listening");
     app.run(shutdown).await
 }
 

@@ -35,6 +35,7 @@ impl PluginSettings {
                 config: plugin.clone(),
                 methods: MethodPolicies::new(config, plugin),
                 permits,
+                metrics: Arc::default(),
             })
         });
         settings.collect()

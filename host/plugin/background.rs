@@ -110,6 +110,7 @@ impl Background {
             .enable_all()
             .thread_name("mortise-background")
             .on_thread_start(|| {
+                super::processor::enter_background();
                 // On Linux a priority belongs to a thread, and anybody may lower that of their own.
                 if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
                     tracing::warn!(%error, "calls that compute for long keep the priority of the others");

@@ -146,11 +146,7 @@ struct Server {
 impl Server {
     /// Serves one connection to its end.
     async fn serve(self: Arc<Self>, accepted: Accepted, mut draining: watch::Receiver<bool>) {
-        let Accepted {
-            stream,
-            peer,
-            _permit,
-        } = accepted;
+        let Accepted { stream, peer, open } = accepted;
         let stream = match &self.tls {
             None => Stream::Plain(stream),
             Some(tls) => {
@@ -161,8 +157,14 @@ impl Server {
                 };
                 match handshake {
                     Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-                    Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS handshake"),
-                    Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
+                    Ok(Err(error)) => {
+                        open.metrics.tls_failed.increment();
+                        return tracing::debug!(%peer, %error, "no TLS handshake");
+                    }
+                    Err(_) => {
+                        open.metrics.tls_timed_out.increment();
+                        return tracing::debug!(%peer, "the TLS handshake took too long");
+                    }
                 }
             }
         };

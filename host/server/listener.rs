@@ -8,6 +8,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::metrics::ConnectionMetrics;
+
 const BACKLOG: i32 = 1024;
 
 /// How long accepting pauses after the system refused a connection, for instance for want of descriptors.
@@ -18,6 +20,7 @@ const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 pub struct Listener {
     socket: TcpListener,
     connections: Arc<Semaphore>,
+    metrics: Arc<ConnectionMetrics>,
 }
 
 /// Why the address could not be listened on.
@@ -53,7 +56,13 @@ impl Listener {
         Ok(Self {
             socket,
             connections: Arc::new(Semaphore::new(max_connections)),
+            metrics: Arc::default(),
         })
+    }
+
+    /// What is counted of its connections.
+    pub fn metrics(&self) -> &Arc<ConnectionMetrics> {
+        &self.metrics
     }
 
     /// The address it is bound to, with the port the system chose if 0 was asked for.
@@ -70,8 +79,9 @@ impl Listener {
                 continue;
             };
             match self.socket.accept().await {
-                Ok((stream, peer)) => return Accepted::new(stream, peer, permit),
+                Ok((stream, peer)) => return self.accepted(stream, peer, permit),
                 Err(error) => {
+                    self.metrics.not_accepted.increment();
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -86,7 +96,23 @@ impl Listener {
         let (stream, peer) = SockRef::from(&self.socket).accept().ok()?;
         stream.set_nonblocking(true).ok()?;
         let stream = TcpStream::from_std(stream.into()).ok()?;
-        Some(Accepted::new(stream, peer.as_socket()?, permit))
+        Some(self.accepted(stream, peer.as_socket()?, permit))
+    }
+
+    fn accepted(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) -> Accepted {
+        // Small answers should not wait for the last one's acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY not set");
+        }
+        self.metrics.accepted.increment();
+        Accepted {
+            stream,
+            peer: display_peer(peer).into(),
+            open: Open {
+                metrics: self.metrics.clone(),
+                _permit: permit,
+            },
+        }
     }
 }
 
@@ -123,20 +149,18 @@ pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     /// The client's address, as guests read it.
     pub(super) peer: Arc<str>,
-    /// One of `max_connections`.
-    pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) open: Open,
 }
 
-impl Accepted {
-    fn new(stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
-        // Small answers should not wait for the last one's acknowledgement.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY not set");
-        }
-        Self {
-            stream,
-            peer: display_peer(peer).into(),
-            _permit: permit,
-        }
+/// Held while a connection is open.
+pub(super) struct Open {
+    pub(super) metrics: Arc<ConnectionMetrics>,
+    /// One of `max_connections`.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.closed.increment();
     }
 }

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod admission;
 mod cache;
 mod cancellation;
@@ -14,6 +15,7 @@ mod files;
 mod grpc_web;
 mod isolation;
 mod metadata;
+mod metrics;
 mod orders;
 mod plugins;
 mod protocol;
@@ -25,5 +27,6 @@ mod start;
 mod statuses;
 mod swap;
 mod tls;
+mod tracing;
 mod transactions;
 mod upstream;
