@@ -8,6 +8,8 @@
 //! `--quick` measures for a moment only, to see that it works.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tonic::transport::{Channel, Endpoint};
@@ -67,32 +69,41 @@ fn main() {
     let component = server::build_component("faults");
     let host = Server::mortise("faults", &component, "call", "worker_threads = 2");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let exceeded = runtime.block_on(measure_all(host.address, time));
+    let exceeded = runtime.block_on(measure_all(&host, time));
     println!("\n{exceeded} of {} over the bound", KINDS.len());
 }
 
 /// How many kinds of heavy calls cost the quiet caller more than the bound.
-async fn measure_all(address: SocketAddr, time: Duration) -> usize {
+async fn measure_all(host: &Server, time: Duration) -> usize {
+    let address = host.address;
     // The first calls warm the host up.
     measure(address, time / 5).await;
-    println!("| beside | alone p50 | p99 | beside p50 | p99 | within the bound |\n|---|---|---|---|---|---|");
+    println!("| beside | their CPU per call | alone p50 | p99 | beside p50 | p99 | within the bound |");
+    println!("|---|---|---|---|---|---|---|");
     let mut exceeded = 0;
     for (name, heavy, callers) in KINDS {
         let alone = measure(address, time).await;
         let channel = connect(address).await;
         let rounds = heavy.rounds(channel.clone()).await;
+        let ended = Arc::new(AtomicU32::new(0));
         let heavy: Vec<_> = (0..*callers)
-            .map(|_| tokio::spawn(heavy.repeat(rounds, channel.clone())))
+            .map(|_| tokio::spawn(heavy.repeat(rounds, channel.clone(), ended.clone())))
             .collect();
         tokio::time::sleep(time / 10).await;
+        let (cpu, calls) = (host.cpu_time(), ended.load(Ordering::Relaxed));
         let beside = measure(address, time).await;
+        let calls = ended.load(Ordering::Relaxed) - calls;
+        let cpu = match calls {
+            0 => "no end".to_owned(),
+            calls => format!("{:.2?}", (host.cpu_time() - cpu) / calls),
+        };
         for caller in heavy {
             caller.abort();
         }
         let within = beside.p99 <= (2 * alone.p99).max(BOUND);
         exceeded += usize::from(!within);
         println!(
-            "| {name} | {:.2?} | {:.2?} | {:.2?} | {:.2?} | {} |",
+            "| {name} | {cpu} | {:.2?} | {:.2?} | {:.2?} | {:.2?} | {} |",
             alone.p50,
             alone.p99,
             beside.p50,
@@ -150,7 +161,8 @@ impl Heavy {
         answer.expect("an answer").get_ref().rounds
     }
 
-    async fn repeat(self, rounds: u64, channel: Channel) {
+    /// Counts the calls that have ended.
+    async fn repeat(self, rounds: u64, channel: Channel, ended: Arc<AtomicU32>) {
         let mut client = FaultsClient::new(channel).max_decoding_message_size(64 << 20);
         let misbehave = |way: Way| pb::MisbehaveRequest { way: way.into() };
         loop {
@@ -188,6 +200,7 @@ impl Heavy {
                     );
                 }
             }
+            ended.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -12,9 +12,10 @@ use tracing::Instrument;
 
 use crate::admission::Admission;
 use crate::capability::store::{Access, Store};
-use crate::capability::upstream::{Journal, Refusal, Usage};
+use crate::capability::upstream::{Journal, Usage};
 use crate::commit::{NotCommitted, commit};
 use crate::deadline::Deadline;
+use crate::generations::Finished;
 use crate::metadata::{AnswerMetadata, RequestMetadata};
 use crate::observe::metrics::{CallRecord, Reasons, Stage};
 use crate::observe::{CallLog, TraceContext, printable};
@@ -232,27 +233,17 @@ impl Dispatcher {
                 .bound(generation.run(attempt, route.method, request.clone()))
                 .await;
             record.lap(Stage::Guest);
-            let finished = finished??;
-            if finished.attempt.upstream.diverged() {
-                return Err(Refusal::Diverged.into());
-            }
-            let message = match finished.outcome {
-                Ok(message) => message,
-                // Dropping the attempt discards what it staged.
-                Err(status) => {
-                    return Ok(Answer::Failed {
-                        status,
-                        metadata: finished.attempt.answer,
-                    });
-                }
+            let (message, attempt) = match finished?? {
+                Finished::Answered { message, attempt } => (message, attempt),
+                Finished::Refused { status, metadata } => return Ok(Answer::Failed { status, metadata }),
             };
-            let committed = commit(&self.store, finished.attempt.transaction, &call.deadline).await;
+            let committed = commit(&self.store, attempt.transaction, &call.deadline).await;
             record.lap(Stage::Commit);
             match committed {
                 Ok(()) => {
                     return Ok(Answer::Ok {
                         message,
-                        metadata: finished.attempt.answer,
+                        metadata: attempt.answer,
                         compress_min_bytes: route.policy().compress_min_bytes,
                     });
                 }

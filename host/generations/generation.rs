@@ -7,6 +7,8 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::capability::Namespace;
+use crate::capability::upstream::Refusal;
+use crate::metadata::AnswerMetadata;
 use crate::observe::metrics::{GenerationMetrics, TrapKind};
 use crate::observe::printable;
 use crate::plugin::artifact::Digest;
@@ -62,11 +64,21 @@ impl Method {
 }
 
 /// A handler that ran to its end.
-pub struct Finished {
-    /// The encoded response, or the handler's own status.
-    pub outcome: Result<Vec<u8>, GuestStatus>,
-    /// With what it staged and set.
-    pub attempt: Attempt,
+pub enum Finished {
+    /// It answered, and what it staged may be committed.
+    Answered {
+        /// The encoded response.
+        message: Vec<u8>,
+        /// With what it staged and set.
+        attempt: Attempt,
+    },
+    /// It failed the call, and what it staged is gone.
+    Refused {
+        /// The handler's own.
+        status: GuestStatus,
+        /// What it set.
+        metadata: AnswerMetadata,
+    },
 }
 
 impl Generation {
@@ -111,17 +123,13 @@ impl Generation {
     ) -> Result<Finished, Failure> {
         let mut sandbox = match self.pool.as_ref().and_then(Pool::take) {
             Some(mut sandbox) => {
-                sandbox.instance().begin(attempt, slices);
+                sandbox.instance().begin(attempt, slices.clone());
                 sandbox
             }
             None => {
-                let state = CallState::new(self.context.clone(), Some(attempt), slices);
-                Reusable::fresh(
-                    self.program()?
-                        .instantiate(state)
-                        .await
-                        .map_err(|trap| self.trapped(&trap))?,
-                )
+                let state = CallState::new(self.context.clone(), Some(attempt), slices.clone());
+                let made = self.program()?.instantiate(state).await;
+                Reusable::fresh(made.map_err(|trap| self.trapped(&trap))?)
             }
         };
         let instance = sandbox.instance();
@@ -130,7 +138,11 @@ impl Generation {
         let attempt = instance.finish();
         self.metrics
             .used_memory(instance.memory_bytes(), instance.memory_growths());
-        let outcome = outcome.map_err(|trap| self.trapped(&trap))?;
+        let outcome = outcome.map_err(|trap| {
+            // Unwinding and telling it cost more than most calls do.
+            slices.use_up();
+            self.trapped(&trap)
+        })?;
         let attempt = attempt.ok_or_else(|| Failure::Internal {
             cause: "the attempt was lost".into(),
         })?;
@@ -147,9 +159,16 @@ impl Generation {
         if let Some(pool) = &self.pool {
             pool.put(sandbox);
         }
-        Ok(Finished {
-            outcome: outcome.map_err(GuestStatus::from),
-            attempt,
+        if attempt.upstream.diverged() {
+            return Err(Refusal::Diverged.into());
+        }
+        Ok(match outcome {
+            Ok(message) => Finished::Answered { message, attempt },
+            // What it staged can be thousands of entries, and is dropped where the handler ran.
+            Err(status) => Finished::Refused {
+                status: status.into(),
+                metadata: attempt.answer,
+            },
         })
     }
 

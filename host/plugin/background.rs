@@ -11,6 +11,10 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::task::Poll;
 
 use parking_lot::Mutex;
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -20,9 +24,6 @@ use tracing::Instrument;
 /// call's own; with the second the guest has held its thread for longer than a whole tick.
 const SLICES: u32 = 2;
 
-/// The lowest priority there is. The serving threads take precedence whenever they have anything to do.
-const NICENESS: i32 = 19;
-
 /// Counts the slices of one call. Clones share the count.
 #[derive(Debug, Clone, Default)]
 pub struct Slices(Arc<AtomicU32>);
@@ -31,6 +32,11 @@ impl Slices {
     /// One more.
     pub fn used_one(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All of them.
+    pub fn use_up(&self) {
+        self.0.fetch_add(SLICES, Ordering::Relaxed);
     }
 
     fn used_up(&self) -> bool {
@@ -87,7 +93,8 @@ impl Drop for Lesson<'_> {
     }
 }
 
-/// The threads of lower priority. They end with the last engine.
+/// The threads of lower priority: they are of the scheduler's class for idle work, because a thread that is
+/// merely nice may keep its processor for whole milliseconds when another one wakes up. They end with the last engine.
 pub struct Background {
     /// None only while it is being dropped.
     runtime: Option<Runtime>,
@@ -111,8 +118,10 @@ impl Background {
             .thread_name("mortise-background")
             .on_thread_start(|| {
                 super::processor::enter_background();
-                // On Linux a priority belongs to a thread, and anybody may lower that of their own.
-                if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                // A thread may always lower itself.
+                let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+                let lowered = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+                if let Err(error) = lowered {
                     tracing::warn!(%error, "calls that compute for long keep the priority of the others");
                 }
             })
@@ -215,6 +224,7 @@ impl<T> Drop for Withdraw<T> {
 mod tests {
     use super::*;
     use std::time::Duration;
+    use thread_priority::unix::thread_schedule_policy;
 
     fn background() -> Background {
         Background::start(1).expect("a thread")
@@ -267,10 +277,11 @@ mod tests {
                     counted.used_one();
                     tokio::task::yield_now().await;
                 }
-                rustix::process::getpriority_process(None).expect("this thread has a priority")
+                thread_schedule_policy().expect("this thread has a policy")
             }),
         );
-        assert_eq!(ran.await, Some(NICENESS));
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        assert_eq!(ran.await, Some(idle));
     }
 
     #[tokio::test]
