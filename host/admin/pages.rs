@@ -12,7 +12,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// `/healthz` says that the process is alive, `/readyz` whether load balancers should send calls.
 pub(super) async fn answer(method: &Method, path: &str, host: Arc<Host>) -> Response<Body> {
-    let page = match path {
+    match path {
         "/metrics" | "/healthz" | "/readyz" if !matches!(*method, Method::GET | Method::HEAD) => {
             let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET only\n".into());
             let allowed = HeaderValue::from_static("GET, HEAD");
@@ -32,8 +32,7 @@ pub(super) async fn answer(method: &Method, path: &str, host: Arc<Host>) -> Resp
             let text = "there are /metrics, /healthz and /readyz\n";
             page(StatusCode::NOT_FOUND, TEXT, text.into())
         }
-    };
-    page
+    }
 }
 
 fn page(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {

@@ -101,9 +101,8 @@ impl Server {
         let http = self.http.clone();
         let service = service_fn(move |request| self.clone().answer(request));
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        match tokio::time::timeout(MAX_AGE, connection).await {
-            Ok(Err(error)) => tracing::debug!(error, "a connection to the administration ended early"),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = tokio::time::timeout(MAX_AGE, connection).await {
+            tracing::debug!(error, "a connection to the administration ended early");
         }
     }
 

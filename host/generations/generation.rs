@@ -64,6 +64,7 @@ impl Method {
 }
 
 /// A handler that ran to its end.
+#[allow(clippy::large_enum_variant, reason = "it is moved, not kept")]
 pub enum Finished {
     /// It answered, and what it staged may be committed.
     Answered {

@@ -3,91 +3,25 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mortise::admin::pb::ReloadPluginRequest;
-use mortise::observe::metrics::table::{self, Kind, Metric};
+use mortise::observe::metrics::table;
 use tokio::sync::Notify;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Response, Status};
 
-use crate::support::exposition::Exposition;
-use crate::support::pb::caller::{AskBackendRequest, AskResponse, ForwardRequest, Outgoing};
-use crate::support::pb::faults::write_then_request::Ending;
-use crate::support::pb::faults::*;
+use crate::support::pb::caller::{AskBackendRequest, AskResponse};
 use crate::support::{Backend, Host, Isolation, LiveFile, Plugin, Setup, components, reason, until_some};
+
+mod held;
+mod script;
+
+use held::{Held, shown_as_documented};
+use script::{calls_of_all_kinds, upstream_calls};
 
 /// Plugins are numbered as they are loaded, in the order of their names.
 const CALLER: &str = "1";
 const FAULTS: &str = "2";
 const FAULTS_2: &str = "3";
-
-/// Holds metrics to their values, and remembers which.
-struct Held {
-    page: Exposition,
-    names: BTreeSet<&'static str>,
-}
-
-impl Held {
-    fn of(page: Exposition) -> Self {
-        Self {
-            page,
-            names: BTreeSet::new(),
-        }
-    }
-
-    /// What the sample with these values of the metric's labels is; for a histogram, its count.
-    #[track_caller]
-    fn value(&mut self, metric: &'static Metric, labels: &[&str]) -> f64 {
-        self.names.insert(metric.name);
-        assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
-        let labels: Vec<_> = metric
-            .labels
-            .iter()
-            .copied()
-            .zip(labels.iter().copied())
-            .collect();
-        let value = self.page.value(&metric.sample_name(), &labels);
-        value.unwrap_or_else(|| panic!("no {} {labels:?} in\n{}", metric.name, self.page.text))
-    }
-
-    #[track_caller]
-    fn is(&mut self, metric: &'static Metric, labels: &[&str], expected: f64) {
-        let value = self.value(metric, labels);
-        assert_eq!(value, expected, "{} {labels:?}", metric.name);
-    }
-
-    #[track_caller]
-    fn is_at_least(&mut self, metric: &'static Metric, labels: &[&str], least: f64) {
-        let value = self.value(metric, labels);
-        assert!(value >= least, "{} {labels:?} is {value}", metric.name);
-    }
-
-    #[track_caller]
-    fn is_within(&mut self, metric: &'static Metric, labels: &[&str], least: f64, most: f64) {
-        let value = self.value(metric, labels);
-        assert!(
-            value >= least && value <= most,
-            "{} {labels:?} is {value}",
-            metric.name
-        );
-    }
-
-    /// There is no sample of it.
-    #[track_caller]
-    fn is_absent(&mut self, metric: &'static Metric, labels: &[&str]) {
-        let labels: Vec<_> = metric
-            .labels
-            .iter()
-            .copied()
-            .zip(labels.iter().copied())
-            .collect();
-        assert_eq!(
-            self.page.value(&metric.sample_name(), &labels),
-            None,
-            "{labels:?}"
-        );
-    }
-}
 
 fn method(name: &str) -> String {
     format!("/faults.v1.Faults/{name}")
@@ -101,108 +35,6 @@ async fn reload(host: &Host, plugin: &str) -> Result<bool, Status> {
         .reload_plugin(ReloadPluginRequest { plugin })
         .await;
     Ok(reloaded?.into_inner().changed)
-}
-
-/// Calls that end in every way there is. Returns how often handlers ran again.
-async fn calls_of_all_kinds(host: &Host) -> f64 {
-    for _ in 0..3 {
-        host.faults()
-            .echo(EchoRequest::default())
-            .await
-            .expect("answered");
-    }
-    let fail = FailRequest {
-        code: Code::NotFound as i32,
-        message: "no".into(),
-        ..FailRequest::default()
-    };
-    host.faults().fail(fail).await.expect_err("as told");
-    host.faults().trap(TrapRequest {}).await.expect_err("as told");
-    host.faults()
-        .panic(PanicRequest::default())
-        .await
-        .expect_err("as told");
-    host.faults()
-        .recurse(RecurseRequest {})
-        .await
-        .expect_err("no end");
-    host.faults()
-        .exit(ExitRequest { code: 3 })
-        .await
-        .expect_err("as told");
-    let eat = host.faults().eat_memory(EatMemoryRequest { abort: true }).await;
-    assert_eq!(reason(&eat.expect_err("aborted")), "PLUGIN_OUT_OF_MEMORY");
-    let mut endless = Request::new(LoopRequest {});
-    endless.set_timeout(Duration::from_millis(200));
-    host.faults().r#loop(endless).await.expect_err("no end");
-    let sleep = SleepRequest { milliseconds: 100 };
-    host.faults().sleep(sleep).await.expect("answered");
-    for key in ["a", "b"] {
-        let write = WriteThenRequest {
-            key: key.into(),
-            value: "x".into(),
-            ending: Ending::Ok.into(),
-        };
-        host.faults().write_then(write).await.expect("kept");
-    }
-    // What reaches no method, or no handler.
-    let raw = host.raw().await;
-    for path in ["/faults.v1.Faults/Absent", "/a.B/C", "/"] {
-        raw.unary(path, &[], &EchoRequest::default()).await;
-    }
-    let malformed = [("grpc-timeout", "soon")];
-    let answer = raw
-        .unary(&method("Echo"), &malformed, &EchoRequest::default())
-        .await;
-    assert_eq!(answer.reason(), "MALFORMED_TIMEOUT");
-    // A client that goes away.
-    let call = tokio::spawn(async move { raw.unary(&method("Loop"), &[], &LoopRequest {}).await });
-    until_some("the call that is about to be left", async || {
-        let page = host.metrics().await;
-        let labels = [("plugin", "faults"), ("generation", FAULTS)];
-        (page.value("mortise_calls_in_flight", &labels) == Some(1.0)).then_some(())
-    })
-    .await;
-    call.abort();
-    // Rivals that meet.
-    let increment = || async {
-        let increment = IncrementRequest {
-            key: "count".into(),
-            wait_milliseconds: 100,
-        };
-        host.faults()
-            .increment(increment)
-            .await
-            .expect("answered")
-            .into_inner()
-            .attempt
-    };
-    let mut retries = 0;
-    while retries == 0 {
-        let (one, other) = tokio::join!(increment(), increment());
-        retries += one + other - 2;
-    }
-    f64::from(retries)
-}
-
-/// Calls of the plugin to services outside: one answered, one refused there, one repeated, and one to nobody.
-async fn upstream_calls(host: &Host) {
-    for text in ["fine", "denied", "later"] {
-        // How the plugin puts it is not the point.
-        let _ = host.caller().ask(AskBackendRequest { text: text.into() }).await;
-    }
-    let nobody = Outgoing {
-        target: "other".into(),
-        method: "/caller.v1.Backend/Ask".into(),
-        ..Outgoing::default()
-    };
-    let forward = ForwardRequest {
-        requests: vec![nobody],
-    };
-    host.caller()
-        .forward(forward)
-        .await
-        .expect("it tells what came of it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -460,30 +292,6 @@ fn the_process_is_measured(held: &mut Held) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.expect("after 1970").as_secs_f64();
     held.is_within(&table::PROCESS_START_TIME_SECONDS, &[], now - 600.0, now);
-}
-
-/// Types, texts and labels are those of the table.
-fn shown_as_documented(page: &Exposition) {
-    let shown: BTreeSet<_> = page.families().collect();
-    let row = |metric: &&'static Metric| (metric.name, metric.kind.as_str(), metric.help);
-    // Quotes are escaped in help texts.
-    let escaped: Vec<_> = table::ALL
-        .iter()
-        .map(|metric| metric.help.replace('"', "\\\""))
-        .collect();
-    let rows = table::ALL.iter().map(row).zip(&escaped);
-    let documented: BTreeSet<_> = rows
-        .map(|((name, kind, _), help)| (name, kind, help.as_str()))
-        .collect();
-    assert_eq!(shown, documented);
-    for metric in table::ALL {
-        let mut names = metric.labels.to_vec();
-        names.sort_unstable();
-        for labels in page.labels(metric.name) {
-            assert_eq!(labels, names, "{}", metric.name);
-        }
-        assert!(metric.kind != Kind::Info || !metric.labels.is_empty());
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,11 @@
-//! What one generation counts, and what one call adds to it.
+//! What one generation counts.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
-use tonic::Code;
 
+use super::call::CallRecord;
 use super::instrument::{Counter, Distribution, Durations, Gauge, Sharded, nanos};
 use super::plugin::PluginMetrics;
 use super::reasons::Reasons;
@@ -20,14 +20,14 @@ pub struct GenerationMetrics {
     /// Present once it was live.
     identity: OnceLock<Identity>,
     unloaded: OnceLock<SystemTime>,
-    methods: Box<[Method]>,
-    queue: Durations,
+    pub(super) methods: Box<[Method]>,
+    pub(super) queue: Durations,
     traps: [Counter; TrapKind::ALL.len()],
     memory_peak: Gauge,
     memory_growths: Counter,
-    slow: Counter,
-    host_statuses: Reasons,
-    admission_refusals: Reasons,
+    pub(super) slow: Counter,
+    pub(super) host_statuses: Reasons,
+    pub(super) admission_refusals: Reasons,
 }
 
 /// Which generation it is.
@@ -56,18 +56,18 @@ pub enum State {
 #[derive(Debug)]
 pub(super) struct Method {
     path: Box<str>,
-    calls: Sharded<Calls>,
+    pub(super) calls: Sharded<Calls>,
 }
 
 /// What every call adds to.
 #[derive(Debug, Default)]
-struct Calls {
+pub(super) struct Calls {
     begun: Counter,
-    ended: [Counter; CODES],
-    seconds: Durations,
+    pub(super) ended: [Counter; CODES],
+    pub(super) seconds: Durations,
     guest_cpu: Counter,
-    retries: Counter,
-    conflicts: Counter,
+    pub(super) retries: Counter,
+    pub(super) conflicts: Counter,
 }
 
 /// What stopped a sandbox in the middle of a call.
@@ -176,14 +176,7 @@ impl GenerationMetrics {
         if let Some(method) = self.methods.get(method) {
             method.calls.mine().begun.increment();
         }
-        CallRecord {
-            generation: self,
-            method,
-            arrived,
-            lap: arrived,
-            stages: Stages::default(),
-            ended: false,
-        }
+        CallRecord::new(self, method, arrived)
     }
 
     /// Counts time that a sandbox held a processor.
@@ -299,149 +292,9 @@ impl Method {
     }
 }
 
-/// A part of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Until the request message was there.
-    Read,
-    /// Until it was the call's turn.
-    Queue,
-    /// In sandboxes, all attempts together.
-    Guest,
-    /// Until what it staged was durable, all attempts together, and between attempts.
-    Commit,
-}
-
-/// How long each stage took.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Stages([Duration; 4]);
-
-impl Stages {
-    /// How long `stage` took, in milliseconds.
-    pub fn millis(&self, stage: Stage) -> u64 {
-        u64::try_from(self.0[stage as usize].as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// What is noted of one call while it runs. Dropped before its end, as it is when the client goes away, it
-/// counts as CANCELLED.
-#[derive(Debug)]
-pub struct CallRecord<'g> {
-    generation: &'g GenerationMetrics,
-    method: usize,
-    arrived: Instant,
-    /// When the last stage ended.
-    lap: Instant,
-    stages: Stages,
-    ended: bool,
-}
-
-impl CallRecord<'_> {
-    /// `stage` ends now, and began when the one before it ended.
-    pub fn lap(&mut self, stage: Stage) {
-        let now = Instant::now();
-        let took = now.duration_since(self.lap);
-        self.stages.0[stage as usize] += took;
-        self.lap = now;
-        if stage == Stage::Queue {
-            self.generation.queue.observe(took);
-        }
-    }
-
-    /// The call was not let in.
-    pub fn not_admitted(&self, reason: &str) {
-        self.generation.admission_refusals.count(reason);
-    }
-
-    /// An attempt met a conflict.
-    pub fn conflict(&self) {
-        self.calls(|calls| &calls.conflicts);
-    }
-
-    /// The handler runs once more.
-    pub fn retry(&self) {
-        self.calls(|calls| &calls.retries);
-    }
-
-    /// The host itself ended the call.
-    pub fn ended_by_host(&self, reason: &str) {
-        self.generation.host_statuses.count(reason);
-    }
-
-    /// It took longer than the operator's patience.
-    pub fn slow(&self) {
-        self.generation.slow.increment();
-    }
-
-    /// Since the headers arrived.
-    pub fn elapsed(&self) -> Duration {
-        self.arrived.elapsed()
-    }
-
-    /// When the headers came.
-    pub fn arrived(&self) -> Instant {
-        self.arrived
-    }
-
-    /// How long the stages took that have ended.
-    pub fn stages(&self) -> Stages {
-        self.stages
-    }
-
-    /// The call ends with this status, and took so long.
-    pub fn end(mut self, code: Code, took: Duration) {
-        self.finish(code, took);
-    }
-
-    fn finish(&mut self, code: Code, took: Duration) {
-        self.ended = true;
-        if let Some(method) = self.generation.methods.get(self.method) {
-            let calls = method.calls.mine();
-            calls.seconds.observe(took);
-            calls.ended[code as usize].increment();
-        }
-    }
-
-    fn calls(&self, counter: impl Fn(&Calls) -> &Counter) {
-        if let Some(method) = self.generation.methods.get(self.method) {
-            counter(method.calls.mine()).increment();
-        }
-    }
-}
-
-impl Drop for CallRecord<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.finish(Code::Cancelled, self.elapsed());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_counts_once_with_its_status_and_its_time() {
-        let metrics = GenerationMetrics::new(Arc::default(), ["/a.B/C", "/a.B/D"]);
-        let mut record = metrics.begin(1, Instant::now());
-        assert_eq!(metrics.in_flight(), 1);
-        tokio::time::advance(Duration::from_millis(3)).await;
-        record.lap(Stage::Queue);
-        tokio::time::advance(Duration::from_millis(2)).await;
-        record.lap(Stage::Guest);
-        assert_eq!(record.stages().millis(Stage::Guest), 2);
-        let took = record.elapsed();
-        record.end(Code::NotFound, took);
-        drop(metrics.begin(1, Instant::now()));
-        assert_eq!(metrics.in_flight(), 0);
-        let figures: Vec<_> = metrics.methods().collect();
-        assert_eq!(figures.len(), 1, "the other method was not called");
-        assert_eq!(figures[0].ended()[Code::NotFound as usize], 1);
-        assert_eq!(figures[0].ended()[Code::Cancelled as usize], 1);
-        assert_eq!(figures[0].seconds().sum, 5_000_000);
-        assert_eq!(metrics.queue().sum, 3_000_000);
-    }
 
     #[test]
     fn trap_kinds_are_counted_apart() {

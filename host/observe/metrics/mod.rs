@@ -5,6 +5,7 @@
 //! it is anyway, or counted by the part that it happens in, when somebody asks for a [`Page`]; [`table`] lists
 //! all of it, [`collect`] gathers it.
 
+mod call;
 mod collect;
 mod generation;
 mod instrument;
@@ -15,8 +16,9 @@ mod reasons;
 pub mod reference;
 pub mod table;
 
+pub use call::{CallRecord, Stage, Stages};
 pub use collect::Collector;
-pub use generation::{CallRecord, GenerationMetrics, Identity, Stage, Stages, State, TrapKind};
+pub use generation::{GenerationMetrics, Identity, State, TrapKind};
 pub use instrument::{Counter, Distribution, Durations, Gauge, Numbers};
 pub use page::CONTENT_TYPE;
 pub use plugin::{LoadOutcome, PluginMetrics, Refusal};
