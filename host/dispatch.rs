@@ -233,7 +233,12 @@ impl Dispatcher {
                 .bound(generation.run(attempt, route.method, request.clone()))
                 .await;
             record.lap(Stage::Guest);
-            let (message, attempt) = match finished?? {
+            let finished = finished??;
+            // What it waited for may have ended with the deadline, and let the handler end a moment later.
+            if call.deadline.expired() {
+                return Err(Failure::DeadlineExceeded);
+            }
+            let (message, attempt) = match finished {
                 Finished::Answered { message, attempt } => (message, attempt),
                 Finished::Refused { status, metadata } => return Ok(Answer::Failed { status, metadata }),
             };
