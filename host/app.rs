@@ -84,7 +84,7 @@ impl App {
                 connections: listener.metrics().clone(),
                 draining: stopping.subscribe(),
             },
-            address: listener.local_addr()?,
+            address: listener.local_addr()?.to_string(),
         };
         let admin = Admin::start(host, &server.data, config.admin.listen).await?;
         Ok(Self {

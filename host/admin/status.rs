@@ -1,7 +1,5 @@
 //! How the host and its plugins are doing.
 
-use std::net::SocketAddr;
-
 use super::generations;
 use super::pb::{GetStatusResponse, HostState, PluginStatus, Refusal};
 use crate::capability::store::Health;
@@ -13,7 +11,7 @@ pub struct Host {
     /// Knows all of its parts.
     pub parts: Collector,
     /// Where it serves calls.
-    pub address: SocketAddr,
+    pub address: String,
 }
 
 impl Host {
@@ -70,7 +68,7 @@ pub(super) fn get(host: &Host) -> GetStatusResponse {
         uptime: prost_types::Duration::try_from(metrics::uptime()).ok(),
         state: host.state().into(),
         ready: host.not_ready().is_none(),
-        address: host.address.to_string(),
+        address: host.address.clone(),
         plugins: plugins.map(|plugin| plugin_status(host, plugin)).collect(),
         store_failure: host.store_failure(),
     }

@@ -64,7 +64,7 @@ impl<'g> CallRecord<'g> {
         self.stages.0[stage as usize] += took;
         self.lap = now;
         if stage == Stage::Queue {
-            self.generation.queue.observe(took);
+            self.generation.queue.mine().observe(took);
         }
     }
 
@@ -161,6 +161,6 @@ mod tests {
         assert_eq!(figures[0].ended()[Code::NotFound as usize], 1);
         assert_eq!(figures[0].ended()[Code::Cancelled as usize], 1);
         assert_eq!(figures[0].seconds().sum, 5_000_000);
-        assert_eq!(metrics.queue.distribution().sum, 3_000_000);
+        assert_eq!(metrics.queue().sum, 3_000_000);
     }
 }

@@ -21,7 +21,7 @@ pub struct GenerationMetrics {
     identity: OnceLock<Identity>,
     unloaded: OnceLock<SystemTime>,
     pub(super) methods: Box<[Method]>,
-    pub(super) queue: Durations,
+    pub(super) queue: Sharded<Durations>,
     traps: [Counter; TrapKind::ALL.len()],
     memory_peak: Gauge,
     memory_growths: Counter,
@@ -123,7 +123,7 @@ impl GenerationMetrics {
             identity: OnceLock::new(),
             unloaded: OnceLock::new(),
             methods: methods.collect(),
-            queue: Durations::default(),
+            queue: Sharded::default(),
             traps: Default::default(),
             memory_peak: Gauge::default(),
             memory_growths: Counter::default(),
@@ -225,7 +225,9 @@ impl GenerationMetrics {
     }
 
     pub(super) fn queue(&self) -> Distribution {
-        self.queue.distribution()
+        let mut queue = Distribution::default();
+        self.queue.iter().for_each(|waits| queue.add(waits));
+        queue
     }
 
     pub(super) fn traps(&self) -> impl Iterator<Item = (&'static str, u64)> {

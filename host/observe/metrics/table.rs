@@ -123,7 +123,7 @@ table! {
     GUEST_MEMORY_PEAK_BYTES = Gauge "mortise_guest_memory_peak_bytes" ["plugin", "generation"];
     /// Times that a sandbox's linear memory grew during a call. Each costs more than an ordinary call.
     GUEST_MEMORY_GROWTHS = Counter "mortise_guest_memory_growths" ["plugin", "generation"];
-    /// Sandboxes that stopped in the middle of a call, by what stopped them. Deadlines are no traps; they are among the host's statuses.
+    /// Sandboxes that stopped in the middle of a call: unreachable (a panic or an abort), stack_overflow, memory_out_of_bounds (also a stack in memory that was used up), out_of_memory, exit or other. Deadlines are no traps; they are among the host's statuses.
     TRAPS = Counter "mortise_traps" ["plugin", "generation", "kind"];
 
     /// The generation that new calls go to; 0 before the first is live.
