@@ -10,12 +10,13 @@ use tokio::sync::watch;
 
 use crate::admin::{Admin, Host};
 use crate::admission::Admission;
+use crate::admission::rates::{CallerRates, Rates};
 use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
 use crate::capability::store::{Bounds, Options as StoreOptions, Store};
 use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
-use crate::generations::{LoadError, Loader, PluginSettings, Registry};
+use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
 use crate::observe::CallLog;
 use crate::observe::metrics::{self, Collector, Reasons};
 use crate::router::Router;
@@ -65,7 +66,8 @@ impl App {
             .context("cannot deliver events")?;
         let dispatcher = Arc::new(Dispatcher {
             router: Router::default(),
-            admission: Admission::new(server.max_concurrent_calls, server.max_queued_calls),
+            rates: caller_rates(config),
+            admission: Admission::new(division(config)),
             store: store.clone(),
             limits: call_limits(config),
             log: CallLog::new((!config.log.slow_call.is_zero()).then_some(config.log.slow_call)),
@@ -215,6 +217,16 @@ fn call_limits(config: &Config) -> CallLimits {
         compression: Compression::new(server.compression.clone()),
         error_details: server.error_details,
     }
+}
+
+fn caller_rates(config: &Config) -> CallerRates {
+    let server = &config.server;
+    let host = Rates {
+        all: None,
+        peer: server.rate_per_peer,
+        principal: server.rate_per_principal,
+    };
+    CallerRates::new(host, config.rate_limits.max_buckets)
 }
 
 fn server_options(config: &Config) -> anyhow::Result<ServerOptions> {

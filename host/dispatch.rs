@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::admission::Admission;
+use crate::admission::rates::{Caller, CallerRates};
 use crate::capability::store::{Access, Store};
 use crate::capability::upstream::{Journal, Usage};
 use crate::commit::{NotCommitted, commit};
 use crate::deadline::Deadline;
-use crate::generations::Finished;
 use crate::metadata::{AnswerMetadata, RequestMetadata};
 use crate::observe::metrics::{CallRecord, Reasons, Stage};
 use crate::observe::{CallLog, TraceContext, printable};
@@ -49,6 +49,8 @@ pub struct CallLimits {
 pub struct Dispatcher {
     /// Finds the generation.
     pub router: Router,
+    /// How often callers may call.
+    pub rates: CallerRates,
     /// Lets calls in.
     pub admission: Admission,
     /// Holds the plugins' state.
@@ -119,6 +121,10 @@ impl Dispatcher {
             // So that the client can choose another ("Compression" of the gRPC documents).
             headers.insert("grpc-accept-encoding", self.limits.compression.supported());
         }
+        if let Some(delay) = failure.retry_after() {
+            // Clients that retry by themselves go by this one (gRPC proposal A6).
+            headers.insert("grpc-retry-pushback-ms", (delay.as_millis() as u64).into());
+        }
         framing::failed(&status, HeaderMap::new(), headers)
     }
 
@@ -157,13 +163,22 @@ impl Dispatcher {
         let policy = route.policy();
         let deadline = Deadline::from_headers(&head.headers, record.arrived(), &policy.deadline)
             .map_err(|_| Failure::MalformedTimeout)?;
+        let caller = Caller {
+            peer: &identity.peer,
+            principal: None,
+        };
+        let (path, arrived) = (head.uri.path(), record.arrived().into_std());
+        self.rates
+            .take(path, &policy.rates, caller, arrived)
+            .inspect_err(|refused| record.not_admitted(refused.row().reason))?;
         let (limit, compression) = (self.limits.max_request_bytes, &self.limits.compression);
         let read = framing::read_unary(&head.headers, body, limit, compression);
         let request = deadline.bound(read).await;
         record.lap(Stage::Read);
         let request = request??;
         let metadata = RequestMetadata::new(head.headers, self.limits.max_metadata_entries)?;
-        let permit = self.admission.admit(route.generation.permits(), &deadline).await;
+        let claim = route.generation.claim(route.method);
+        let permit = self.admission.admit(claim, &deadline).await;
         record.lap(Stage::Queue);
         let _permit = permit.inspect_err(|refused| record.not_admitted(refused.row().reason))?;
         let call = Call {
@@ -238,17 +253,18 @@ impl Dispatcher {
             if call.deadline.expired() {
                 return Err(Failure::DeadlineExceeded);
             }
-            let (message, attempt) = match finished {
-                Finished::Answered { message, attempt } => (message, attempt),
-                Finished::Refused { status, metadata } => return Ok(Answer::Failed { status, metadata }),
+            let metadata = finished.metadata;
+            let (message, transaction) = match finished.outcome {
+                Ok(answered) => answered,
+                Err(status) => return Ok(Answer::Failed { status, metadata }),
             };
-            let committed = commit(&self.store, attempt.transaction, &call.deadline).await;
+            let committed = commit(&self.store, transaction, &call.deadline).await;
             record.lap(Stage::Commit);
             match committed {
                 Ok(()) => {
                     return Ok(Answer::Ok {
                         message,
-                        metadata: attempt.answer,
+                        metadata,
                         compress_min_bytes: route.policy().compress_min_bytes,
                     });
                 }

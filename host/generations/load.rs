@@ -175,7 +175,7 @@ impl Loader {
             loaded_at: SystemTime::now(),
             metrics: Arc::new(metrics),
             context: Arc::new(context),
-            permits: plugin.permits.clone(),
+            share: plugin.share.clone(),
             pool: (plugin.config.isolation == Isolation::Reuse).then(|| {
                 let policy = ReusePolicy {
                     max_calls: plugin.config.max_reuse_calls,

@@ -8,6 +8,7 @@ use toml::de::DeValue;
 mod choice;
 mod number;
 mod plugin;
+mod rate;
 mod secret;
 mod text;
 mod upstream;
@@ -17,6 +18,7 @@ pub(super) use number::{
     GIB, KIB, MIB, TIB, bytes, count, count_u32, long_bytes, long_count, millis, seconds,
 };
 pub(super) use plugin::{FreeTable, Grants};
+pub(super) use rate::RateText;
 pub use text::check_log_filter;
 pub(super) use text::{Origins, address, log_filter, path_to};
 pub(super) use upstream::{AllowedMethods, MetadataKeys, Url};

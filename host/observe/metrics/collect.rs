@@ -151,10 +151,11 @@ impl Collector {
                 family.sample(&[&shown.plugin, &shown.identity.number, &reason], count);
             }
         }
-        let admission = &self.dispatcher.admission;
-        page.single(&table::QUEUE_LENGTH, admission.waiting() as u64);
-        page.single(&table::CALLS_ADMITTED, admission.running() as u64);
-        page.single(&table::CALLS_ADMITTED_MAX, admission.max_running() as u64);
+        let shares = self.registry.plugins().iter().map(|plugin| plugin.share.usage());
+        let usage = shares.fold(self.dispatcher.admission.usage(), |sum, share| sum + share);
+        page.single(&table::QUEUE_LENGTH, usage.waiting as u64);
+        page.single(&table::CALLS_ADMITTED, usage.running as u64);
+        page.single(&table::CALLS_ADMITTED_MAX, usage.slots as u64);
     }
 
     fn generation_sizes(&self, page: &mut Page, generations: &[Shown]) {
