@@ -10,6 +10,7 @@ use prost::Message;
 fn main() -> Result<(), Box<dyn Error>> {
     embed_sdk()?;
     generate_health()?;
+    generate_admin()?;
     generate_test_clients()
 }
 
@@ -21,6 +22,14 @@ fn generate_health() -> Result<(), Box<dyn Error>> {
     Ok(tonic_prost_build::configure()
         .build_client(false)
         .compile_fds(descriptors)?)
+}
+
+/// Writes `mortise.admin.v1.rs`, and its descriptors as `admin.binpb`.
+fn generate_admin() -> Result<(), Box<dyn Error>> {
+    let descriptors = protox::compile(["mortise/admin/v1/admin.proto"], ["proto"])?;
+    let encoded = Path::new(&std::env::var("OUT_DIR")?).join("admin.binpb");
+    fs::write(encoded, descriptors.encode_to_vec())?;
+    Ok(tonic_prost_build::configure().compile_fds(descriptors)?)
 }
 
 /// Writes `order.v1.rs`, `faults.v1.rs`, `caller.v1.rs` and `bench.v1.rs`: what tests and benches call the

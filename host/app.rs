@@ -1,5 +1,6 @@
 //! A whole host, put together from its configuration.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +8,18 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 
+use crate::admin::{Admin, Host};
 use crate::admission::Admission;
-use crate::auth::Authenticator;
 use crate::admission::rates::{CallerRates, Rates};
+use crate::auth::Authenticator;
 use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
 use crate::capability::store::{Bounds, Options as StoreOptions, Store};
 use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
-use crate::observe::Throttle;
+use crate::observe::CallLog;
+use crate::observe::metrics::{self, Collector, Reasons};
 use crate::policy::HostPolicies;
 use crate::router::Router;
 use crate::server::{
@@ -39,6 +42,9 @@ pub struct App {
     store: Store,
     relay: Relay,
     listener: Listener,
+    admin: Admin,
+    /// Turned true when the host is asked to end.
+    stopping: watch::Sender<bool>,
     options: ServerOptions,
     drain_delay: Duration,
     drain_timeout: Duration,
@@ -52,6 +58,7 @@ impl App {
     /// # Errors
     /// The first thing that cannot be had, with what to do about it.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        metrics::started();
         let server = &config.server;
         // First what others may hold: the port and the data folder.
         let listener = Listener::bind(&listen_options(config))?;
@@ -72,17 +79,34 @@ impl App {
             admission: Admission::new(division(config)),
             store: store.clone(),
             limits: call_limits(config),
-            failures: Throttle::default(),
+            log: CallLog::new((!config.log.slow_call.is_zero()).then_some(config.log.slow_call)),
+            unrouted: Reasons::default(),
         });
         let loader = Loader::for_serving(config)?;
         let registry = Registry::new(loader, dispatcher.clone(), PluginSettings::all(config)?);
+        let registry = Arc::new(registry);
+        let stopping = watch::Sender::new(false);
+        let host = Host {
+            parts: Collector {
+                registry: registry.clone(),
+                dispatcher: dispatcher.clone(),
+                store: store.clone(),
+                events: relay.progress(),
+                connections: listener.metrics().clone(),
+                draining: stopping.subscribe(),
+            },
+            address: listener.listening()?.to_string(),
+        };
+        let admin = Admin::start(host, &server.data, config.admin.listen).await?;
         Ok(Self {
-            registry: Arc::new(registry),
+            registry,
             auth,
             dispatcher,
             store,
             relay,
             listener,
+            admin,
+            stopping,
             options: server_options(config)?,
             drain_delay: server.drain_delay,
             drain_timeout: server.drain_timeout,
@@ -111,6 +135,11 @@ impl App {
         })
     }
 
+    /// Where `[admin] listen` says that probes and collectors are served.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.address()
+    }
+
     /// Loads every plugin.
     ///
     /// # Errors
@@ -137,8 +166,7 @@ impl App {
     /// # Errors
     /// If the server cannot run.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let (unhealthy, not_serving) = watch::channel(false);
-        let health = Health::new(self.registry.services(), not_serving);
+        let health = Health::new(self.registry.services(), self.stopping.subscribe());
         let (drain, draining) = watch::channel(false);
         let mut server = std::pin::pin!(serve(
             self.listener,
@@ -150,7 +178,7 @@ impl App {
         tokio::select! {
             () = &mut server => {}
             () = shutdown => {
-                unhealthy.send_replace(true);
+                self.stopping.send_replace(true);
                 // New calls are still served while load balancers take notice.
                 let delay = tokio::time::sleep(self.drain_delay);
                 tokio::select! {
@@ -164,6 +192,8 @@ impl App {
             }
         }
         self.relay.stop().await;
+        // While the data folder's lock is held: after it the socket may be another host's.
+        drop(self.admin);
         self.store.close();
         tracing::info!("stopped");
         Ok(())

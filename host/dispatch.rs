@@ -13,20 +13,20 @@ use tracing::Instrument;
 use crate::admission::Admission;
 use crate::admission::rates::{Caller, CallerRates};
 use crate::auth::Authenticator;
-use crate::capability::Namespace;
 use crate::capability::store::{Access, Store};
 use crate::capability::upstream::{Journal, Usage};
 use crate::commit::{NotCommitted, commit};
 use crate::deadline::Deadline;
 use crate::metadata::{AnswerMetadata, RequestMetadata, check_size};
-use crate::observe::{Throttle, printable};
+use crate::observe::metrics::{CallRecord, Reasons, Stage};
+use crate::observe::{CallLog, TraceContext, printable};
 use crate::plugin::state::{Attempt, Call};
 use crate::router::{Route, Router};
 use crate::server::framing::{self, Response};
 use crate::server::{Compression, RequestBounds};
-use crate::status::{Blame, Failure, GuestStatus, code_name};
+use crate::status::{Failure, GuestStatus};
 
-/// Paths and request ids are shown in logs and messages up to this length.
+/// Paths are shown in messages up to this length.
 const MAX_SHOWN_BYTES: usize = 256;
 
 /// Bounds that hold for every call.
@@ -62,8 +62,17 @@ pub struct Dispatcher {
     pub store: Store,
     /// Bounds.
     pub limits: CallLimits,
-    /// What the log says of failed calls, by reason and plugin.
-    pub failures: Throttle<(&'static str, Namespace)>,
+    /// What is written of calls.
+    pub log: CallLog,
+    /// Calls that reached no plugin.
+    pub unrouted: Reasons,
+}
+
+/// Who calls, and in which trace.
+struct Identity {
+    id: String,
+    trace: Option<TraceContext>,
+    peer: String,
 }
 
 /// What goes back to the client.
@@ -131,59 +140,101 @@ impl Dispatcher {
 
     async fn call(&self, head: Parts, body: tonic::body::Body, peer: String) -> Result<Answer, Failure> {
         let arrived = Instant::now();
-        check_size(&head, self.limits.max_metadata_bytes)?;
+        check_size(&head, self.limits.max_metadata_bytes)
+            .inspect_err(|failure| self.unrouted.count(failure.row().reason))?;
         let path = head.uri.path();
-        let route = self.router.resolve(path).ok_or_else(|| Failure::UnknownMethod {
-            path: printable(path, MAX_SHOWN_BYTES),
+        let route = self.router.resolve(path).ok_or_else(|| {
+            self.unrouted.count("UNKNOWN_METHOD");
+            Failure::UnknownMethod {
+                path: printable(path, MAX_SHOWN_BYTES),
+            }
         })?;
-        let policy = route.policy();
-        let deadline = Deadline::from_headers(&head.headers, arrived, &policy.deadline)
-            .map_err(|_| Failure::MalformedTimeout)?;
+        let mut record = route.generation.metrics.begin(route.method, arrived);
         let id = format!("{:032x}", rand::random::<u128>());
-        let span = call_span(&id, &head, &route);
+        let trace = TraceContext::of(&head.headers);
+        let span = CallLog::span(&id, &head, &route, trace.as_ref());
         async {
-            let outcome = async {
-                let access = &policy.access;
-                let principal = self.auth.admit(access, &head.headers, &head.extensions)?;
-                let caller = Caller {
-                    peer: &peer,
-                    principal: principal.as_ref().map(|principal| principal.id.as_str()),
-                };
-                self.rates
-                    .take(head.uri.path(), &policy.rates, caller, arrived.into_std())?;
-                let limits = &self.limits;
-                let read = framing::read_unary(&head.headers, body, &limits.requests, &limits.compression);
-                let (request, _held) = deadline.bound(read).await??;
-                let metadata = RequestMetadata::new(head.headers, self.limits.max_metadata_entries)?
-                    .withholding(self.auth.withheld());
-                let _permit = self
-                    .admission
-                    .admit(route.generation.claim(route.method), &deadline)
-                    .await?;
-                let call = Call {
-                    id,
-                    deadline,
-                    metadata,
-                    peer,
-                    principal,
-                    decisions: Mutex::default(),
-                    upstream: Journal::default(),
-                };
-                self.attempts(&route, Arc::new(call), request).await
-            };
+            let identity = Identity { id, trace, peer };
+            let outcome = self.answer(head, body, identity, &route, &mut record).await;
+            self.conclude(&outcome, &route, record);
             outcome
-                .await
-                .inspect_err(|failure| self.log_failure(failure, &route, &deadline))
-                .inspect(|answer| {
-                    log_answer(answer, &deadline);
-                })
         }
         .instrument(span)
         .await
     }
 
+    /// Reads the request of a call that has a route, and has it handled when it is its turn.
+    async fn answer(
+        &self,
+        head: Parts,
+        body: tonic::body::Body,
+        identity: Identity,
+        route: &Route,
+        record: &mut CallRecord<'_>,
+    ) -> Result<Answer, Failure> {
+        let policy = route.policy();
+        let deadline = Deadline::from_headers(&head.headers, record.arrived(), &policy.deadline)
+            .map_err(|_| Failure::MalformedTimeout)?;
+        let principal = self.auth.admit(&policy.access, &head.headers, &head.extensions)?;
+        let caller = Caller {
+            peer: &identity.peer,
+            principal: principal.as_ref().map(|principal| principal.id.as_str()),
+        };
+        let (path, arrived) = (head.uri.path(), record.arrived().into_std());
+        self.rates
+            .take(path, &policy.rates, caller, arrived)
+            .inspect_err(|refused| record.not_admitted(refused.row().reason))?;
+        let limits = &self.limits;
+        let read = framing::read_unary(&head.headers, body, &limits.requests, &limits.compression);
+        let read = deadline.bound(read).await;
+        record.lap(Stage::Read);
+        let (request, _held) = read??;
+        let metadata = RequestMetadata::new(head.headers, limits.max_metadata_entries)?
+            .withholding(self.auth.withheld());
+        let claim = route.generation.claim(route.method);
+        let permit = self.admission.admit(claim, &deadline).await;
+        record.lap(Stage::Queue);
+        let _permit = permit.inspect_err(|refused| record.not_admitted(refused.row().reason))?;
+        let call = Call {
+            id: identity.id,
+            deadline,
+            metadata,
+            trace: identity.trace,
+            peer: identity.peer,
+            principal,
+            decisions: Mutex::default(),
+            upstream: Journal::default(),
+        };
+        self.attempts(route, Arc::new(call), request, record).await
+    }
+
+    /// Counts a call that has ended, and tells the operator what there is to tell.
+    fn conclude(&self, outcome: &Result<Answer, Failure>, route: &Route, record: CallRecord<'_>) {
+        let (took, plugin) = (record.elapsed(), &route.generation.name);
+        let code = match outcome {
+            Ok(Answer::Ok { .. }) => tonic::Code::Ok,
+            Ok(Answer::Failed { status, .. }) => status.code,
+            Err(failure) => failure.row().code,
+        };
+        match outcome {
+            Ok(_) => self.log.answered(code, took),
+            Err(failure) => {
+                record.ended_by_host(failure.row().reason);
+                self.log.failed(failure, plugin, took);
+            }
+        }
+        self.log.slow(&record, code, plugin, took);
+        record.end(code, took);
+    }
+
     /// Runs the handler until an attempt commits, its status is final, or the attempts are used up.
-    async fn attempts(&self, route: &Route, call: Arc<Call>, request: Bytes) -> Result<Answer, Failure> {
+    async fn attempts(
+        &self,
+        route: &Route,
+        call: Arc<Call>,
+        request: Bytes,
+        record: &mut CallRecord<'_>,
+    ) -> Result<Answer, Failure> {
         let generation = &route.generation;
         let read_only = generation.description.methods[route.method].read_only;
         let access = if read_only {
@@ -194,6 +245,10 @@ impl Dispatcher {
         for number in 1..=self.limits.max_attempts {
             if call.deadline.expired() {
                 return Err(Failure::DeadlineExceeded);
+            }
+            if number > 1 {
+                tracing::Span::current().record("attempt", number);
+                record.retry();
             }
             let attempt = Attempt {
                 call: call.clone(),
@@ -206,7 +261,9 @@ impl Dispatcher {
             let finished = call
                 .deadline
                 .bound(generation.run(attempt, route.method, request.clone()))
-                .await??;
+                .await;
+            record.lap(Stage::Guest);
+            let finished = finished??;
             // What it waited for may have ended with the deadline, and let the handler end a moment later.
             if call.deadline.expired() {
                 return Err(Failure::DeadlineExceeded);
@@ -216,7 +273,9 @@ impl Dispatcher {
                 Ok(answered) => answered,
                 Err(status) => return Ok(Answer::Failed { status, metadata }),
             };
-            match commit(&self.store, transaction, &call.deadline).await {
+            let committed = commit(&self.store, transaction, &call.deadline).await;
+            record.lap(Stage::Commit);
+            match committed {
                 Ok(()) => {
                     return Ok(Answer::Ok {
                         message,
@@ -226,8 +285,10 @@ impl Dispatcher {
                 }
                 Err(NotCommitted::Failed(failure)) => return Err(failure),
                 Err(NotCommitted::Conflict) => {
+                    record.conflict();
                     tracing::debug!(attempt = number, "the transaction met a conflict");
                     call.deadline.bound(tokio::time::sleep(back_off(number))).await?;
+                    record.lap(Stage::Commit);
                 }
             }
         }
@@ -235,69 +296,10 @@ impl Dispatcher {
             attempts: self.limits.max_attempts,
         })
     }
-
-    fn log_failure(&self, failure: &Failure, route: &Route, deadline: &Deadline) {
-        let row = failure.row();
-        let (reason, code, blame) = (row.reason, code_name(row.code), row.blame.as_str());
-        let ms = deadline.elapsed().as_millis() as u64;
-        let late = *failure == Failure::DeadlineExceeded;
-        if row.blame == Blame::Client && !late {
-            let cause = failure.cause().map(tracing::field::display);
-            tracing::debug!(reason, code, blame, ms, cause, "call failed: {}", row.message);
-            return;
-        }
-        let kind = (reason, route.generation.name.clone());
-        let Some(suppressed) = self.failures.admit(kind, std::time::Instant::now()) else {
-            return;
-        };
-        let suppressed = (suppressed > 0).then_some(suppressed);
-        if late {
-            // Nobody's fault for sure: a client in a hurry, or a plugin that takes too long.
-            tracing::info!(reason, code, ms, suppressed, "call failed: {}", row.message);
-        } else {
-            let cause = failure.cause().map(tracing::field::display);
-            tracing::error!(
-                reason,
-                code,
-                blame,
-                ms,
-                cause,
-                suppressed,
-                "call failed: {}",
-                row.message
-            );
-        }
-    }
 }
 
 /// Up to 1, 2, 4, 8 … 64 ms: rivals that met once should not meet again in step.
 fn back_off(attempt: u32) -> Duration {
     let most = 1000 << attempt.saturating_sub(1).min(6);
     Duration::from_micros(rand::random_range(0..most))
-}
-
-fn call_span(id: &str, head: &Parts, route: &Route) -> tracing::Span {
-    let generation = &route.generation;
-    let span = tracing::info_span!(
-        "call",
-        id,
-        method = head.uri.path(),
-        plugin = generation.name.as_str(),
-        generation = generation.number,
-        request_id = tracing::field::Empty,
-    );
-    if let Some(request_id) = head.headers.get("x-request-id") {
-        let request_id = printable(&String::from_utf8_lossy(request_id.as_bytes()), MAX_SHOWN_BYTES);
-        span.record("request_id", request_id);
-    }
-    span
-}
-
-fn log_answer(answer: &Answer, deadline: &Deadline) {
-    let code = match answer {
-        Answer::Ok { .. } => tonic::Code::Ok,
-        Answer::Failed { status, .. } => status.code,
-    };
-    let code = code_name(code);
-    tracing::debug!(code, ms = deadline.elapsed().as_millis() as u64, "call answered");
 }

@@ -3,6 +3,7 @@
 //! `dispatch.rs` holds one call from its headers to its answer; `ARCHITECTURE.md` lists the files in reading
 //! order.
 
+pub mod admin;
 pub mod admission;
 pub mod app;
 pub mod auth;

@@ -149,7 +149,8 @@ impl ReadCall {
         host::call::attempt()
     }
 
-    /// The call's place in a distributed trace.
+    /// The call's place in its client's trace, with the host's span for the call as the parent of what the handler
+    /// does. None if the client sent no valid `traceparent`.
     pub fn trace_context(&self) -> Option<TraceContext> {
         let trace = host::call::trace_context()?;
         Some(TraceContext {

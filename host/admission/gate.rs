@@ -147,6 +147,11 @@ impl Queue {
         }
     }
 
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// None if all are taken.
     pub fn take_place(&self) -> Option<Place<'_>> {
         let place = Place::taken(&self.taken);

@@ -138,6 +138,11 @@ impl Admission {
         Ok(deadline.bound(turn).await?)
     }
 
+    /// What is used of the slots and places that all plugins share.
+    pub fn usage(&self) -> Usage {
+        Usage::of(&self.shared, &self.queue)
+    }
+
     fn try_admit<'c>(&self, claim: Claim<'c>, busy: bool) -> Option<Permit<'c>> {
         let try_enter = |bound: Option<&Arc<Gate>>| match bound {
             Some(gate) => gate.try_enter().map(Some),
@@ -192,6 +197,44 @@ impl Share {
             reserved: Gate::new(division.reserved(division.running)),
             queue: Queue::new(division.reserved(division.waiting)),
             bound: bound.map(Gate::new),
+        }
+    }
+
+    /// What is used of the plugin's own slots and places.
+    pub fn usage(&self) -> Usage {
+        Usage::of(&self.reserved, &self.queue)
+    }
+}
+
+/// How many slots and places are used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Calls that run.
+    pub running: usize,
+    /// Calls that may run.
+    pub slots: usize,
+    /// Calls that wait.
+    pub waiting: usize,
+}
+
+impl Usage {
+    fn of(gate: &Gate, queue: &Queue) -> Self {
+        Self {
+            running: gate.running(),
+            slots: gate.limit(),
+            waiting: queue.waiting(),
+        }
+    }
+}
+
+impl std::ops::Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            running: self.running + other.running,
+            slots: self.slots + other.slots,
+            waiting: self.waiting + other.waiting,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod admin;
 mod call;
 mod check;
 mod completions;
@@ -44,6 +45,7 @@ Examples:
   mortise dev greeter                          build it, serve it, swap it on every save
   mortise serve --plugin greeter=greeter.wasm  serve a built plugin
   mortise serve --config mortise.toml          serve what a configuration file names
+  mortise status                               show how the host here is doing
   mortise call greeter.v1.Greeter/SayHello -d '{\"name\": \"Ada\"}'
 
 Exit codes:
@@ -61,6 +63,11 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Call(call::CallArgs),
     Check(check::CheckArgs),
+    Status(admin::status::StatusArgs),
+    Generations(admin::generations::GenerationsArgs),
+    Reload(admin::reload::ReloadArgs),
+    LogFilter(admin::log_filter::LogFilterArgs),
+    Metrics(admin::metrics::MetricsArgs),
     Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -75,6 +82,11 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Call(args) => call::run(args),
         Command::Check(args) => check::run(args),
+        Command::Status(args) => admin::status::run(args),
+        Command::Generations(args) => admin::generations::run(args),
+        Command::Reload(args) => admin::reload::run(args),
+        Command::LogFilter(args) => admin::log_filter::run(args),
+        Command::Metrics(args) => admin::metrics::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completions(args) => completions::run(args),
     };

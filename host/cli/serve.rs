@@ -68,9 +68,11 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         .unix_socket
         .as_ref()
         .map(|path| tracing::field::display(path.display()));
+    let admin = app.admin_addr().map(tracing::field::display);
     tracing::info!(
         address = listening.address.map(tracing::field::display),
         unix_socket,
+        admin,
         "listening"
     );
     app.run(shutdown).await

@@ -27,11 +27,12 @@ mod value;
 
 pub use error::{ConfigError, ConfigErrors, Location};
 pub use keys::{
-    Auth, Cache, Engine, Events, Isolation, Issuer, Log, LogFormat, Method, Plugin, RateLimits, Server,
-    Store, Upstream,
+    Admin, Auth, Cache, Engine, Events, Isolation, Issuer, Log, LogFormat, Method, Plugin, RateLimits,
+    Server, Store, Upstream,
 };
 pub use method::{InvalidMethodName, MethodName};
 pub use name::{InvalidPluginName, PluginName};
+pub use setting::check_log_filter;
 pub use value::{ConfigValue, ValueKind};
 
 use crate::policy::is_of_host;
@@ -52,6 +53,8 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// `[log]`
     pub log: Log,
+    /// `[admin]`
+    pub admin: Admin,
     /// `[cache]`
     pub cache: Cache,
     /// `[engine]`
@@ -192,6 +195,7 @@ impl Config {
             events: Events::read(reader, root),
             rate_limits: RateLimits::read(reader, root),
             log: Log::read(reader, root),
+            admin: Admin::read(reader, root),
             cache: Cache::read(reader, root),
             engine: Engine::read(reader, root),
             plugins: read_named(reader, root, "plugins", Plugin::read),
@@ -238,6 +242,14 @@ impl Config {
         if self.store.max_key_bytes + self.store.max_value_bytes > self.store.max_transaction_bytes {
             let problem = "is too small for one entry of store.max_key_bytes and store.max_value_bytes";
             errors.push(self.error("store.max_transaction_bytes", problem));
+        }
+        if let Some(listen) = self.admin.listen
+            && !listen.ip().is_loopback()
+            && !self.admin.allow_remote
+        {
+            let mut error = self.error("admin.listen", "other machines can reach this address");
+            error.hint = Some("use 127.0.0.1, or set admin.allow_remote = true if they are to".into());
+            errors.push(error);
         }
         for (name, plugin) in &self.plugins {
             let max = self.server.max_concurrent_calls;

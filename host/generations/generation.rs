@@ -10,12 +10,14 @@ use crate::capability::Namespace;
 use crate::capability::store::Transaction;
 use crate::capability::upstream::Refusal;
 use crate::metadata::AnswerMetadata;
+use crate::observe::metrics::{GenerationMetrics, TrapKind};
 use crate::observe::printable;
 use crate::plugin::artifact::Digest;
 use crate::plugin::background::{Habit, Slices};
 use crate::plugin::description::Description;
 use crate::plugin::instance::{Program, Trapped};
 use crate::plugin::pool::{Pool, Reusable};
+use crate::plugin::processor::measured;
 use crate::plugin::state::{Attempt, CallState, PluginContext};
 use crate::policy::MethodPolicy;
 use crate::status::{Failure, GuestStatus};
@@ -35,6 +37,8 @@ pub struct Generation {
     pub description: Description,
     /// When it was loaded.
     pub loaded_at: SystemTime,
+    /// What it counts.
+    pub metrics: Arc<GenerationMetrics>,
     pub(super) context: Arc<PluginContext>,
     /// As many as the description has.
     pub(super) methods: Vec<Method>,
@@ -90,8 +94,8 @@ impl Generation {
     /// Runs one attempt in a sandbox: a fresh one, or with `isolation = "reuse"` an idle one.
     ///
     /// # Errors
-    /// If there is no sandbox, the guest traps or its answer is too large. The sandbox is gone then, as it is when the future is
-    /// dropped.
+    /// If there is no sandbox, the guest traps or its answer is too large. The sandbox is gone then, as it is
+    /// when the future is dropped.
     pub async fn run(
         self: &Arc<Self>,
         attempt: Attempt,
@@ -99,9 +103,11 @@ impl Generation {
         request: Bytes,
     ) -> Result<Finished, Failure> {
         let slices = Slices::default();
+        let metrics = self.metrics.clone();
         let work = self
             .clone()
             .run_in_sandbox(attempt, slices.clone(), method, request);
+        let work = measured(work, move |time| metrics.used_cpu(method, time));
         let habit = &self.methods[method].habit;
         let finished = self.program()?.schedule(&slices, habit, Box::pin(work)).await;
         finished.unwrap_or_else(|| Err(unloaded()))
@@ -121,17 +127,20 @@ impl Generation {
             }
             None => {
                 let state = CallState::new(self.context.clone(), Some(attempt), slices.clone());
-                Reusable::fresh(self.program()?.instantiate(state).await.map_err(trapped)?)
+                let made = self.program()?.instantiate(state).await;
+                Reusable::fresh(made.map_err(|trap| self.trapped(&trap))?)
             }
         };
         let instance = sandbox.instance();
         // Descriptions are bounded to a few thousand methods.
         let outcome = instance.handle(method as u32, &request).await;
         let attempt = instance.finish();
+        self.metrics
+            .used_memory(instance.memory_bytes(), instance.memory_growths());
         let outcome = outcome.map_err(|trap| {
             // Unwinding and telling it cost more than most calls do.
             slices.use_up();
-            trapped(trap)
+            self.trapped(&trap)
         })?;
         let attempt = attempt.ok_or_else(|| Failure::Internal {
             cause: "the attempt was lost".into(),
@@ -164,6 +173,23 @@ impl Generation {
         })
     }
 
+    /// Sandboxes that wait for their next call.
+    pub fn idle_sandboxes(&self) -> usize {
+        self.pool.as_ref().map_or(0, Pool::idle)
+    }
+
+    fn trapped(&self, trap: &Trapped) -> Failure {
+        if trap.expired {
+            return Failure::DeadlineExceeded;
+        }
+        self.metrics.trapped(kind(trap));
+        let cause = cause(&trap.error);
+        match trap.memory_refused {
+            Some(limit) => Failure::PluginOutOfMemory { limit, cause },
+            None => Failure::PluginFailed { cause },
+        }
+    }
+
     fn program(&self) -> Result<&Program, Failure> {
         self.program.as_ref().ok_or_else(unloaded)
     }
@@ -175,14 +201,18 @@ fn unloaded() -> Failure {
     }
 }
 
-fn trapped(trapped: Trapped) -> Failure {
-    if trapped.expired {
-        return Failure::DeadlineExceeded;
+fn kind(trap: &Trapped) -> TrapKind {
+    if trap.memory_refused.is_some() {
+        return TrapKind::OutOfMemory;
     }
-    let cause = cause(&trapped.error);
-    match trapped.memory_refused {
-        Some(limit) => Failure::PluginOutOfMemory { limit, cause },
-        None => Failure::PluginFailed { cause },
+    if trap.error.is::<wasmtime_wasi::I32Exit>() {
+        return TrapKind::Exit;
+    }
+    match trap.error.downcast_ref::<wasmtime::Trap>() {
+        Some(wasmtime::Trap::UnreachableCodeReached) => TrapKind::Unreachable,
+        Some(wasmtime::Trap::StackOverflow) => TrapKind::StackOverflow,
+        Some(wasmtime::Trap::MemoryOutOfBounds) => TrapKind::MemoryOutOfBounds,
+        _ => TrapKind::Other,
     }
 }
 
@@ -220,6 +250,7 @@ fn frame_name(frame: &wasmtime::FrameInfo) -> String {
 impl Drop for Generation {
     fn drop(&mut self) {
         if self.number > 0 {
+            self.metrics.unload();
             tracing::info!(plugin = %self.name, generation = self.number, "unloaded");
         }
         // Unmapping a program touches every slot that ever ran it: not on a thread that serves calls.

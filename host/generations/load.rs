@@ -14,6 +14,7 @@ use crate::capability::limits::Limits;
 use crate::capability::upstream::{Granted, Upstreams};
 use crate::config::Isolation;
 use crate::metadata::MetadataLimits;
+use crate::observe::metrics::{GenerationMetrics, PluginMetrics};
 use crate::plugin::artifact::{Artifact, ArtifactError};
 use crate::plugin::cache::CompiledCache;
 use crate::plugin::description::{Description, DescriptionError};
@@ -159,6 +160,8 @@ impl Loader {
         gate::check_grants(&description, &plugin.config.grants).map_err(gate)?;
         gate::check_config(&description, &plugin.config.config).map_err(gate)?;
         let context = self.context(plugin, self.upstreams(plugin, &description));
+        let paths = description.methods.iter().map(|method| method.path.as_str());
+        let metrics = GenerationMetrics::new(plugin.metrics.clone(), paths);
         Ok(Generation {
             name: plugin.name.clone(),
             number: 0,
@@ -170,6 +173,7 @@ impl Loader {
                 .collect(),
             description,
             loaded_at: SystemTime::now(),
+            metrics: Arc::new(metrics),
             context: Arc::new(context),
             share: plugin.share.clone(),
             pool: (plugin.config.isolation == Isolation::Reuse).then(|| {
@@ -200,7 +204,7 @@ impl Loader {
             error,
         })?;
         let started = Instant::now();
-        let (component, cached) = self.compile(artifact).await?;
+        let (component, cached) = self.compile(artifact, &plugin.metrics).await?;
         let program = Program::link(&self.engine, &component).map_err(|error| LoadError::Link {
             file: file.clone(),
             reason: short(&error),
@@ -213,19 +217,27 @@ impl Loader {
     }
 
     /// From the cache, or compiled on a background thread and cached. Says which.
-    async fn compile(&self, artifact: Artifact) -> Result<(Component, bool), LoadError> {
+    async fn compile(
+        &self,
+        artifact: Artifact,
+        metrics: &Arc<PluginMetrics>,
+    ) -> Result<(Component, bool), LoadError> {
         let _turn = self.compiling.acquire().await;
-        let (engine, cache) = (self.engine.wasm().clone(), self.cache.clone());
+        let (engine, cache, metrics) = (self.engine.wasm().clone(), self.cache.clone(), metrics.clone());
         let file = artifact.path.display().to_string();
         let compiled = tokio::task::spawn_blocking(move || {
             if let Some(component) = cache
                 .as_ref()
                 .and_then(|cache| cache.load(artifact.digest, &engine))
             {
+                metrics.cache_hits.increment();
                 return Ok((component, true));
             }
+            let began = Instant::now();
             let component = Component::from_binary(&engine, &artifact.bytes)?;
+            metrics.compile_seconds.observe(began.elapsed());
             if let Some(cache) = cache {
+                metrics.cache_misses.increment();
                 cache.store(artifact.digest, &component);
             }
             Ok((component, false))

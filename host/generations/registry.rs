@@ -1,6 +1,7 @@
 //! The plugins of a host and the generation that is live of each.
 
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -11,6 +12,7 @@ use crate::admission::Share;
 use crate::capability::Namespace;
 use crate::config::{self, MethodName};
 use crate::dispatch::Dispatcher;
+use crate::observe::metrics::{GenerationMetrics, Identity, LoadOutcome, PluginMetrics};
 use crate::plugin::artifact::Artifact;
 use crate::policy::MethodPolicies;
 use crate::router::RoutingTable;
@@ -25,6 +27,8 @@ pub struct PluginSettings {
     pub methods: MethodPolicies,
     /// Of the host's slots: shared by all generations of the plugin.
     pub share: Arc<Share>,
+    /// What is kept of all its generations.
+    pub metrics: Arc<PluginMetrics>,
 }
 
 /// Loads plugins and makes them live.
@@ -49,6 +53,11 @@ impl Registry {
             swaps: Mutex::default(),
             services: watch::Sender::new(Vec::new()),
         }
+    }
+
+    /// What loads them.
+    pub fn loader(&self) -> &Loader {
+        &self.loader
     }
 
     /// All plugins, loaded or not.
@@ -79,6 +88,19 @@ impl Registry {
     /// # Errors
     /// If the file cannot be served. What was live stays live.
     pub async fn load(&self, plugin: &PluginSettings) -> Result<Arc<Generation>, LoadError> {
+        let began = Instant::now();
+        let loaded = self.load_file(plugin).await;
+        let (outcome, refusal) = match &loaded {
+            Ok((_, true)) => (LoadOutcome::Live, None),
+            Ok((_, false)) => (LoadOutcome::Unchanged, None),
+            Err(error) => (LoadOutcome::Refused, Some(error.to_string())),
+        };
+        plugin.metrics.looked(outcome, began.elapsed(), refusal);
+        Ok(loaded?.0)
+    }
+
+    /// The generation that is live afterwards, and whether that is a new one.
+    async fn load_file(&self, plugin: &PluginSettings) -> Result<(Arc<Generation>, bool), LoadError> {
         let (file, max_bytes) = (plugin.config.file.clone(), plugin.config.max_component_bytes);
         let artifact = tokio::task::spawn_blocking(move || Artifact::read(&file, max_bytes))
             .await
@@ -86,7 +108,7 @@ impl Registry {
         if let Some(live) = self.live(&plugin.name)
             && live.digest == artifact.digest
         {
-            return Ok(live);
+            return Ok((live, false));
         }
         let generation = self.loader.load(artifact, plugin).await?;
         self.swap(plugin, generation)
@@ -101,9 +123,19 @@ impl Registry {
             .cloned()
     }
 
-    /// The swap: one pointer. Calls in flight hold the generation they were routed to.
-    fn swap(&self, plugin: &PluginSettings, mut new: Generation) -> Result<Arc<Generation>, LoadError> {
+    /// The swap: one pointer. Calls in flight hold the generation they were routed to. Says whether `new` is live
+    /// afterwards, which it is not if another look at the same file was faster.
+    fn swap(
+        &self,
+        plugin: &PluginSettings,
+        mut new: Generation,
+    ) -> Result<(Arc<Generation>, bool), LoadError> {
         let mut swaps = self.swaps.lock();
+        if let Some(live) = self.live(&plugin.name)
+            && live.digest == new.digest
+        {
+            return Ok((live, false));
+        }
         let table = self.dispatcher.router.table();
         let mut generations: Vec<_> = table.generations().to_vec();
         generations.retain(|generation| generation.name != plugin.name);
@@ -111,6 +143,13 @@ impl Registry {
         *swaps += 1;
         new.number = *swaps;
         let new = Arc::new(new);
+        let identity = Identity {
+            number: new.number,
+            version: new.description.version.clone(),
+            digest: new.digest.to_string(),
+            since: SystemTime::now(),
+        };
+        GenerationMetrics::went_live(&new.metrics, identity);
         generations.push(new.clone());
         generations.sort_by(|a, b| a.name.cmp(&b.name));
         let services = generations
@@ -127,7 +166,7 @@ impl Registry {
             digest = %new.digest,
             "live"
         );
-        Ok(new)
+        Ok((new, true))
     }
 }
 

@@ -32,6 +32,7 @@ impl PluginSettings {
                 config: plugin.clone(),
                 methods: MethodPolicies::new(config, plugin),
                 share: Arc::new(Share::new(division(config), plugin.max_concurrent_calls)),
+                metrics: Arc::default(),
             })
         });
         settings.collect()

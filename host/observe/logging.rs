@@ -1,13 +1,21 @@
 //! The log: `tracing` to standard error, for people on a terminal and as JSON lines elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{fmt, registry};
 
+use super::filter::Filter;
 use crate::config::{Log, LogFormat};
 
 /// The environment variable that wins over `log.filter`.
 pub const FILTER_VARIABLE: &str = "MORTISE_LOG";
+
+/// The process has one log, and so one filter.
+static FILTER: OnceLock<Filter> = OnceLock::new();
 
 /// Sets the process's log up, once.
 ///
@@ -15,31 +23,40 @@ pub const FILTER_VARIABLE: &str = "MORTISE_LOG";
 /// If `MORTISE_LOG` is not a filter, or logging was set up before.
 pub fn init(log: &Log) -> anyhow::Result<()> {
     let filter = match std::env::var(FILTER_VARIABLE) {
-        Ok(filter) => parse_filter(&filter).map_err(|error| {
+        Ok(filter) => Filter::new(&filter).map_err(|error| {
             anyhow::anyhow!("{FILTER_VARIABLE}={filter:?} is not a log filter: {error}; try `info`")
         })?,
-        Err(_) => parse_filter(&log.filter)?,
+        Err(_) => Filter::new(&log.filter)?,
     };
     let human = match log.format {
         LogFormat::Human => true,
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let result = if human {
-        subscriber.with_ansi(std::io::stderr().is_terminal()).try_init()
-    } else {
-        subscriber.json().with_span_list(false).try_init()
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match human {
+        true => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        false => lines.json().with_span_list(false).boxed(),
     };
-    result.map_err(|error| anyhow::anyhow!("cannot set up logging: {error}"))
+    registry()
+        .with(lines)
+        .with(filter.clone())
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("cannot set up logging: {error}"))?;
+    // It was not set before, or logging would have been set up before.
+    let _ = FILTER.set(filter);
+    Ok(())
 }
 
-/// A level alone is Mortise's: its libraries log for their own developers, and only their warnings matter.
-fn parse_filter(filter: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    match filter.parse::<tracing::level_filters::LevelFilter>() {
-        Ok(level) => EnvFilter::try_new(format!("warn,mortise={level}")),
-        Err(_) => EnvFilter::try_new(filter),
-    }
+/// The filter in force, as it was given; none if logging was not set up.
+pub fn filter() -> Option<String> {
+    FILTER.get().map(Filter::text)
+}
+
+/// Replaces the filter, until the process ends.
+///
+/// # Errors
+/// If `filter` is none. The one in force stays.
+pub fn set_filter(filter: &str) -> Result<(), ParseError> {
+    FILTER.get().map_or(Ok(()), |current| current.replace(filter))
 }

@@ -1,8 +1,14 @@
 //! What the operator sees.
 
+mod call_log;
+mod filter;
 mod guest_text;
 pub mod logging;
+pub mod metrics;
 mod throttle;
+mod trace;
 
+pub use call_log::CallLog;
 pub use guest_text::{is_plain, printable};
 pub use throttle::Throttle;
+pub use trace::{TRACEPARENT, TRACESTATE, TraceContext};

@@ -117,6 +117,7 @@ impl Background {
             .enable_all()
             .thread_name("mortise-background")
             .on_thread_start(|| {
+                super::processor::enter_background();
                 // A thread may always lower itself.
                 let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
                 let lowered = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);

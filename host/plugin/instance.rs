@@ -149,6 +149,11 @@ impl Instance {
         self.store.data_mut().finish()
     }
 
+    /// How often its memory grew during the call.
+    pub fn memory_growths(&self) -> u32 {
+        self.store.data().limiter.growths()
+    }
+
     /// Linear memory in use, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.store.data().limiter.memory_bytes()

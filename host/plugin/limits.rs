@@ -32,9 +32,10 @@ impl Limiter {
         }
     }
 
-    /// A reused sandbox begins its next call: what earlier ones were refused is not its fault.
+    /// A reused sandbox begins its next call: what earlier ones were refused is not its fault, nor their growth.
     pub fn begin_call(&mut self) {
         self.memory_refused = false;
+        self.growths = 0;
     }
 
     /// Whether the guest asked for more memory than it may have.
@@ -47,7 +48,7 @@ impl Limiter {
         self.limits.memory_bytes
     }
 
-    /// How often memory grew after it was made. A growth costs more than an ordinary call.
+    /// How often memory grew during the call, after it was made. A growth costs more than an ordinary call.
     pub fn growths(&self) -> u32 {
         self.growths
     }

@@ -9,5 +9,6 @@ pub mod engine;
 pub mod instance;
 pub mod limits;
 pub mod pool;
+pub mod processor;
 pub mod state;
 pub mod stdio;

@@ -88,6 +88,11 @@ impl Pool {
         sandbox
     }
 
+    /// How many wait.
+    pub fn idle(&self) -> usize {
+        self.idle.lock().len()
+    }
+
     /// Puts a sandbox back after a call that it served to its end, or retires it.
     pub fn put(&self, mut sandbox: Reusable) {
         sandbox.calls += 1;

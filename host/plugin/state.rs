@@ -17,6 +17,7 @@ use crate::capability::store::Transaction;
 use crate::capability::upstream::{Granted, Journal, Usage};
 use crate::deadline::Deadline;
 use crate::metadata::{AnswerMetadata, MetadataLimits, RequestMetadata};
+use crate::observe::TraceContext;
 
 /// What all sandboxes of one generation share.
 pub struct PluginContext {
@@ -44,6 +45,8 @@ pub struct Call {
     pub deadline: Deadline,
     /// The request's.
     pub metadata: RequestMetadata,
+    /// Its place in its client's trace, if it has one.
+    pub trace: Option<TraceContext>,
     /// `ip:port`, or `unix:`.
     pub peer: String,
     /// Who calls, if that is known.

@@ -23,6 +23,7 @@ use super::frames::FrameBudgets;
 use super::guard::Guarded;
 use super::health::Health;
 use super::listener::{Accepted, ClientSocket, Listener};
+use super::metrics::ConnectionMetrics;
 use super::misconduct::Misconduct;
 use super::peer::{Peer, Peers, Place};
 use super::proxy::{Proxies, ProxyNaming, forwarded_client, read_proxy_header};
@@ -182,13 +183,9 @@ struct Opened {
 impl Server {
     /// Serves one connection to its end.
     async fn serve(self: Arc<Self>, accepted: Accepted, mut draining: watch::Receiver<bool>) {
-        let Accepted {
-            socket,
-            peer,
-            permit: _permit,
-        } = accepted;
+        let Accepted { socket, peer, open } = accepted;
         let opened = tokio::select! {
-            opened = self.open(socket, peer) => opened,
+            opened = self.open(socket, peer, &open.metrics) => opened,
             () = drained_for(OPENING_GRACE, &mut draining) => return,
         };
         let opened = match opened {
@@ -235,7 +232,12 @@ impl Server {
     }
 
     /// What comes before HTTP: whom a proxy speaks for, a place for the client, TLS.
-    async fn open(&self, mut socket: ClientSocket, peer: Peer) -> Result<Opened, Misconduct> {
+    async fn open(
+        &self,
+        mut socket: ClientSocket,
+        peer: Peer,
+        metrics: &ConnectionMetrics,
+    ) -> Result<Opened, Misconduct> {
         let options = &self.options;
         let naming = options.proxies.naming(peer);
         let mut client = peer;
@@ -268,10 +270,14 @@ impl Server {
                 match tokio::time::timeout(options.handshake_timeout, tls.accept(stream)).await {
                     Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
                     Ok(Err(error)) => {
+                        metrics.tls_failed.increment();
                         tracing::debug!(%peer, %error, "no TLS handshake");
                         return Err(Misconduct::NoHandshake);
                     }
-                    Err(_) => return Err(Misconduct::TooSlow),
+                    Err(_) => {
+                        metrics.tls_timed_out.increment();
+                        return Err(Misconduct::TooSlow);
+                    }
                 }
             }
         };

@@ -11,6 +11,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::metrics::ConnectionMetrics;
 use super::peer::Peer;
 use super::unix_socket::{UnixSocket, UnixSocketError, UnixSocketOptions};
 
@@ -42,6 +43,7 @@ pub struct Listener {
     unix: Option<UnixSocket>,
     connections: Arc<Semaphore>,
     send_timeout: Option<Duration>,
+    metrics: Arc<ConnectionMetrics>,
 }
 
 /// Why the address could not be listened on.
@@ -98,7 +100,13 @@ impl Listener {
             unix,
             connections: Arc::new(Semaphore::new(options.max_connections)),
             send_timeout: options.send_timeout,
+            metrics: Arc::default(),
         })
+    }
+
+    /// What is counted of its connections.
+    pub fn metrics(&self) -> &Arc<ConnectionMetrics> {
+        &self.metrics
     }
 
     /// Where it listens.
@@ -127,6 +135,7 @@ impl Listener {
             match accepted {
                 Ok((socket, peer)) => return self.accepted(socket, peer, permit),
                 Err(error) => {
+                    self.metrics.not_accepted.increment();
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -166,7 +175,15 @@ impl Listener {
                 tracing::debug!(%error, "a connection lacks its options");
             }
         }
-        Accepted { socket, peer, permit }
+        self.metrics.accepted.increment();
+        Accepted {
+            socket,
+            peer,
+            open: Open {
+                metrics: self.metrics.clone(),
+                _permit: permit,
+            },
+        }
     }
 }
 
@@ -233,6 +250,18 @@ pub(super) struct Accepted {
     pub(super) socket: ClientSocket,
     /// Who connected, which may be a proxy.
     pub(super) peer: Peer,
+    pub(super) open: Open,
+}
+
+/// Held while a connection is open.
+pub(super) struct Open {
+    pub(super) metrics: Arc<ConnectionMetrics>,
     /// One of `max_connections`.
-    pub(super) permit: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.closed.increment();
+    }
 }

@@ -4,13 +4,18 @@ use std::path::Path;
 
 use crate::mortise;
 
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 13] = [
     "serve",
     "dev",
     "new",
     "inspect",
     "call",
     "check",
+    "status",
+    "generations",
+    "reload",
+    "log-filter",
+    "metrics",
     "explain",
     "completions",
 ];
@@ -85,6 +90,7 @@ fn references_are_in_step_with_the_code() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let stale: Vec<_> = [
         ("cli.md", mortise::cli::reference::markdown()),
+        ("metrics.md", mortise::observe::metrics::reference::markdown()),
         ("configuration.md", mortise::config::reference::markdown()),
         ("mortise.schema.json", mortise::config::reference::schema()),
     ]

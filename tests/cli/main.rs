@@ -1,5 +1,6 @@
 //! The command line as scripts see it: exit code, standard output and standard error of the real binary.
 
+mod admin;
 mod call;
 mod check;
 mod echo;

@@ -4,6 +4,7 @@
 mod support;
 
 mod abuse;
+mod admin;
 mod admission;
 mod auth;
 mod cache;
@@ -16,6 +17,7 @@ mod files;
 mod grpc_web;
 mod isolation;
 mod metadata;
+mod metrics;
 mod orders;
 mod plugins;
 mod protocol;
@@ -27,5 +29,6 @@ mod start;
 mod statuses;
 mod swap;
 mod tls;
+mod tracing;
 mod transactions;
 mod upstream;

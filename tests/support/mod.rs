@@ -1,7 +1,9 @@
 //! Real hosts for tests: built plugins, one `mortise serve` process for each host, and clients to call it.
 
+pub(crate) mod admin;
 pub(crate) mod backend;
 pub(crate) mod crafted;
+pub(crate) mod exposition;
 pub(crate) mod frames;
 pub(crate) mod host;
 pub(crate) mod http1;

@@ -15,7 +15,7 @@ use std::pin::Pin;
 pub use super::store::{Event, Position};
 pub use json_lines::JsonLines;
 pub use log::Log;
-pub use relay::{Relay, RelayError, RelayOptions, SinkStatus};
+pub use relay::{Progress, Relay, RelayError, RelayOptions, SinkStatus};
 
 /// A place where events go.
 ///

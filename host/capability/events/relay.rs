@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -40,6 +40,10 @@ pub struct SinkStatus {
     pub name: Arc<str>,
     /// The last event it took.
     pub delivered: Position,
+    /// Events it has taken since the start.
+    pub taken: u64,
+    /// Batches it did not take since the start.
+    pub refused: u64,
     /// Failures since its last success.
     pub failures: u32,
     /// What went wrong last, while `failures` is not 0.
@@ -65,7 +69,14 @@ pub enum RelayError {
 pub struct Relay {
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
+    progress: Progress,
+}
+
+/// How a relay gets on. It can be asked for as long as anybody likes.
+#[derive(Debug, Clone)]
+pub struct Progress {
     statuses: Vec<Arc<Mutex<SinkStatus>>>,
+    outbox: Outbox,
 }
 
 impl Relay {
@@ -93,18 +104,23 @@ impl Relay {
         let mut relay = Self {
             tasks: JoinSet::new(),
             stop,
-            statuses: Vec::new(),
+            progress: Progress {
+                statuses: Vec::new(),
+                outbox: outbox.clone(),
+            },
         };
         for (name, sink) in names.into_iter().zip(sinks) {
             let delivered = outbox.cursor(&name)?;
             let status = SinkStatus {
                 name: name.clone(),
                 delivered,
+                taken: 0,
+                refused: 0,
                 failures: 0,
                 last_error: None,
             };
             let status = Arc::new(Mutex::new(status));
-            relay.statuses.push(status.clone());
+            relay.progress.statuses.push(status.clone());
             let published = outbox.watch();
             let (outbox, options, stopped) = (outbox.clone(), options.clone(), stopped.clone());
             let worker = Worker {
@@ -122,7 +138,12 @@ impl Relay {
 
     /// How the sinks are doing, in the order in which they were given.
     pub fn status(&self) -> Vec<SinkStatus> {
-        self.statuses.iter().map(|status| status.lock().clone()).collect()
+        self.progress.status()
+    }
+
+    /// The same, for others.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// Ends delivery, after the batches that the sinks are just taking. What is left stays in the outbox for
@@ -130,6 +151,22 @@ impl Relay {
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Progress {
+    /// How the sinks are doing, in the order in which they were given.
+    pub fn status(&self) -> Vec<SinkStatus> {
+        self.statuses.iter().map(|status| status.lock().clone()).collect()
+    }
+
+    /// For how long the oldest event waits that `sink` has not taken: no time if there is none. None if the
+    /// store cannot be read. Blocks on the disk.
+    pub fn lag(&self, sink: &SinkStatus) -> Option<Duration> {
+        let next = self.outbox.after(sink.delivered, 1, 1).ok()?;
+        Some(next.first().map_or(Duration::ZERO, |event| {
+            SystemTime::now().duration_since(event.time).unwrap_or_default()
+        }))
     }
 }
 
@@ -179,9 +216,11 @@ impl Worker {
             match self.sink.deliver(events).await {
                 Ok(()) => {
                     self.succeeded();
+                    self.status.lock().taken += events.len() as u64;
                     return true;
                 }
                 Err(error) => {
+                    self.status.lock().refused += 1;
                     if !self.failed(&error.to_string()).await {
                         return false;
                     }

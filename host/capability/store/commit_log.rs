@@ -80,6 +80,11 @@ impl CommitLog {
         }
     }
 
+    /// Memory it takes, as it counts it.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Drops the commits that every snapshot in use already contains.
     pub(super) fn forget_through(&mut self, sequence: u64) {
         while self

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -128,6 +129,7 @@ impl Committer {
                 .log
                 .conflicts(&commit.namespace, snapshot.sequence, &commit.reads)
         {
+            self.shared.metrics.conflicts.increment();
             return batch.conflicts.push(commit.outcome);
         }
         let Some(sequence) = self.writer.accept(&commit.events, &self.shared.options) else {
@@ -142,8 +144,10 @@ impl Committer {
     }
 
     fn commit(&mut self, batch: Batch) {
+        let began = Instant::now();
         let error = match self.writer.write(&batch.commits, batch.cursors_moved) {
             Ok(()) => {
+                self.count(&batch, began);
                 self.publish();
                 return self.acknowledge(batch);
             }
@@ -160,6 +164,21 @@ impl Committer {
         waiting
             .chain(batch.cursor_outcomes)
             .for_each(|outcome| answer(outcome, Err(error.clone())));
+    }
+
+    fn count(&self, batch: &Batch, began: Instant) {
+        let metrics = &self.shared.metrics;
+        if !batch.commits.is_empty() {
+            metrics.group_seconds.observe(began.elapsed());
+            metrics.group_commits.record(batch.commits.len() as u64);
+            metrics.commits.add(batch.commits.len() as u64);
+        }
+        for Accepted { commit, .. } in &batch.commits {
+            metrics.commit_seconds.observe(commit.submitted.elapsed());
+            if !commit.events.is_empty() {
+                metrics.count_published(&commit.namespace, commit.events.len());
+            }
+        }
     }
 
     /// Makes what is durable visible to the transactions that begin from now on.
@@ -179,6 +198,11 @@ impl Committer {
             .first()
             .map_or(self.writer.sequence(), |(sequence, _)| *sequence);
         self.log.forget_through(oldest);
+        let metrics = &self.shared.metrics;
+        metrics.conflict_log_bytes.set(self.log.bytes() as u64);
+        let (undelivered, bytes) = self.writer.outbox();
+        metrics.undelivered.set(undelivered);
+        metrics.undelivered_bytes.set(bytes);
     }
 
     fn acknowledge(&self, batch: Batch) {

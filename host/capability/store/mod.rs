@@ -17,6 +17,7 @@ mod commit_log;
 mod committer;
 mod layout;
 mod lock;
+mod metrics;
 mod open;
 mod options;
 mod outbox;
@@ -29,14 +30,16 @@ mod transaction;
 mod writer;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+pub use metrics::StoreMetrics;
 pub use open::OpenError;
 pub use options::{Bounds, Options};
 pub(crate) use outbox::Outbox;
@@ -82,6 +85,9 @@ struct Shared {
     health: Mutex<Health>,
     /// Bytes of the commits in the queue.
     queued_bytes: AtomicUsize,
+    metrics: StoreMetrics,
+    /// Where the file is, if the store is in one.
+    directory: PathBuf,
     /// The last commit that published events. Also notified when the store ends.
     published: watch::Sender<u64>,
 }
@@ -118,6 +124,8 @@ impl Store {
             snapshot: ArcSwapOption::empty(),
             health: Mutex::new(Health::Open),
             queued_bytes: AtomicUsize::new(0),
+            metrics: StoreMetrics::default(),
+            directory: path.to_owned(),
             published: watch::Sender::new(writer.sequence()),
         });
         let queue = CommitQueue::start(shared.clone(), writer);
@@ -158,6 +166,7 @@ impl Store {
             reads: transaction.reads,
             writes: transaction.writes,
             events: transaction.events,
+            submitted: Instant::now(),
             ticket: ticket.clone(),
             outcome: sender,
         };
@@ -170,6 +179,21 @@ impl Store {
     /// Whether the store works.
     pub fn health(&self) -> Health {
         self.shared.health.lock().clone()
+    }
+
+    /// What it has counted so far.
+    pub fn metrics(&self) -> &StoreMetrics {
+        &self.shared.metrics
+    }
+
+    /// Bytes of the transactions that wait to be committed.
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The size of its file; none if it is in memory.
+    pub fn file_bytes(&self) -> Option<u64> {
+        open::file_bytes(&self.shared.directory)
     }
 
     /// Takes no further commit, finishes those that wait, and closes the file. Reads fail from then on.

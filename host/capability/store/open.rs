@@ -92,6 +92,12 @@ fn speaks_of_damage(cause: &io::Error) -> bool {
 const FILE: &str = "store.redb";
 /// A store being created; it gets its name when it is whole.
 const NEW_FILE: &str = "store.redb.new";
+
+/// The size of the store's file in `directory`.
+pub(super) fn file_bytes(directory: &Path) -> Option<u64> {
+    Some(fs::metadata(directory.join(FILE)).ok()?.len())
+}
+
 /// Opens the store in `directory`; creates both if need be.
 pub(super) fn file(directory: &Path, options: &Options) -> Result<Writer, OpenError> {
     let lock = DirectoryLock::acquire(directory).map_err(|error| match error {

@@ -118,7 +118,7 @@ fn event_bytes(topic: &str, key: &str, payload: &[u8]) -> usize {
 
 /// The durable events that wait for delivery. Each sink has a durable cursor of its own; an event leaves the
 /// outbox when every attached sink has acknowledged it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     store: Store,
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -42,6 +43,7 @@ pub(super) struct Commit {
     pub(super) reads: ReadSet,
     pub(super) writes: BTreeMap<Bytes, Write>,
     pub(super) events: Vec<StagedEvent>,
+    pub(super) submitted: Instant,
     /// What it counts against the bounds of the queue and of a batch.
     pub(super) bytes: usize,
     pub(super) ticket: Arc<Ticket>,

@@ -60,6 +60,11 @@ impl Writer {
         self.state.sequence
     }
 
+    /// Events that wait for delivery, and their bytes.
+    pub(super) fn outbox(&self) -> (u64, u64) {
+        (self.state.outbox_entries, self.state.outbox_bytes)
+    }
+
     /// What is durable now.
     pub(super) fn snapshot(&self) -> Result<Snapshot, redb::TransactionError> {
         Ok(Snapshot {

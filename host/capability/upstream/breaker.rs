@@ -46,6 +46,11 @@ impl Breaker {
         }
     }
 
+    /// Whether the target is left alone, a trial apart.
+    pub(super) fn is_open(&self) -> bool {
+        self.state.lock().open_until.is_some()
+    }
+
     /// Leave to make a call now, or how long to wait before asking again.
     pub(super) fn ask(&self, now: Instant) -> Result<Leave<'_>, Duration> {
         let mut state = self.state.lock();

@@ -4,10 +4,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{Caller, Refusal, Request};
 use crate::metadata::to_header;
+use crate::observe::{TRACEPARENT, TRACESTATE, TraceContext};
 
 /// The key under which a target can tell a request that is sent again from another one.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const TRACE_CONTEXT: [&str; 2] = ["traceparent", "tracestate"];
 
 /// What a plugin may add to one request, names, values and 32 bytes for each entry. Stock servers refuse more.
 const MAX_BYTES: usize = 8 << 10;
@@ -32,10 +32,11 @@ pub(super) fn compose(
     })?;
     // What the plugin sets itself wins: it may know a better key, or lead a trace of its own.
     headers.entry(IDEMPOTENCY_KEY).or_insert(key);
-    if !TRACE_CONTEXT.iter().any(|name| headers.contains_key(*name)) {
-        for name in TRACE_CONTEXT {
-            forward_values(&mut headers, &HeaderName::from_static(name), caller);
-        }
+    let leads_a_trace = [TRACEPARENT, TRACESTATE]
+        .iter()
+        .any(|name| headers.contains_key(name));
+    if let Some(trace) = caller.trace.filter(|_| !leads_a_trace) {
+        add_trace(&mut headers, trace);
     }
     for name in forward {
         if !headers.contains_key(name) {
@@ -45,6 +46,16 @@ pub(super) fn compose(
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     Ok(headers)
+}
+
+/// The call's own span is the parent of what the target does.
+fn add_trace(headers: &mut HeaderMap, trace: &TraceContext) {
+    if let Ok(parent) = HeaderValue::try_from(trace.traceparent()) {
+        headers.insert(TRACEPARENT, parent);
+    }
+    if let Some(Ok(state)) = trace.tracestate().map(HeaderValue::from_str) {
+        headers.insert(TRACESTATE, state);
+    }
 }
 
 fn forward_values(headers: &mut HeaderMap, name: &HeaderName, caller: Caller<'_>) {
@@ -79,6 +90,9 @@ mod tests {
     use crate::deadline::Deadline;
     use crate::metadata::RequestMetadata;
 
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    /// The host's span, which is another one each time, reads `SPAN`.
     fn composed(
         clients: &[(&'static str, &str)],
         plugins: Metadata,
@@ -87,11 +101,13 @@ mod tests {
             .iter()
             .map(|(key, value)| (HeaderName::from_static(key), value.parse().expect("a value")))
             .collect();
+        let trace = TraceContext::of(&clients);
         let metadata = RequestMetadata::new(clients, 100).expect("valid");
         let caller = Caller {
             call_id: "id",
             deadline: &Deadline::after(tokio::time::Instant::now(), None),
             metadata: &metadata,
+            trace: trace.as_ref(),
             journal: &Journal::default(),
         };
         let request = Request {
@@ -110,6 +126,10 @@ mod tests {
             .iter()
             .filter(|(key, _)| *key != header::TE && *key != header::CONTENT_TYPE)
             .map(|(key, value)| (key.to_string(), value.to_str().expect("text").to_owned()))
+            .map(|(key, value)| match &trace {
+                Some(trace) => (key, value.replace(&trace.span_id().to_string(), "SPAN")),
+                None => (key, value),
+            })
             .collect();
         entries.sort();
         Ok(entries)
@@ -128,14 +148,14 @@ mod tests {
             ("user-id", "u1"),
             ("authorization", "secret"),
             ("tags-bin", "AAE="),
-            ("traceparent", "00-1-2-01"),
+            ("traceparent", PARENT),
             ("tracestate", "a=b"),
             ("grpc-timeout", "5S"),
         ];
         let expected = [
             ("idempotency-key", "id/3"),
             ("tags-bin", "AAE="),
-            ("traceparent", "00-1-2-01"),
+            ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-SPAN-01"),
             ("tracestate", "a=b"),
             ("user-id", "u1"),
         ];
@@ -144,11 +164,7 @@ mod tests {
 
     #[test]
     fn the_plugin_has_the_last_word() {
-        let clients = [
-            ("user-id", "u1"),
-            ("traceparent", "00-1-2-01"),
-            ("tracestate", "a=b"),
-        ];
+        let clients = [("user-id", "u1"), ("traceparent", PARENT), ("tracestate", "a=b")];
         let plugins = vec![
             ("user-id".to_owned(), b"u2".to_vec()),
             ("user-id".to_owned(), b"u3".to_vec()),

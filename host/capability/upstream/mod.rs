@@ -9,6 +9,7 @@ mod breaker;
 mod exchange;
 mod headers;
 mod journal;
+mod metrics;
 mod options;
 mod refusal;
 mod status;
@@ -22,8 +23,10 @@ use bytes::Bytes;
 
 use crate::deadline::Deadline;
 use crate::metadata::RequestMetadata;
+use crate::observe::TraceContext;
 
 pub use journal::Journal;
+pub use metrics::TargetMetrics;
 pub use options::{AllowedMethod, TargetOptions};
 pub use refusal::Refusal;
 pub use status::Answered;
@@ -80,8 +83,10 @@ pub struct Caller<'a> {
     pub call_id: &'a str,
     /// The one clock.
     pub deadline: &'a Deadline,
-    /// Source of the trace context and of what the operator forwards.
+    /// Source of what the operator forwards.
     pub metadata: &'a RequestMetadata,
+    /// The call's place in its client's trace, if it has one.
+    pub trace: Option<&'a TraceContext>,
     /// Outcomes of earlier attempts.
     pub journal: &'a Journal,
 }
@@ -117,6 +122,11 @@ impl Upstreams {
                 .map(|target| (target.name().to_owned(), Arc::new(target)))
                 .collect(),
         }
+    }
+
+    /// All of them, in the order of their names.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.values().map(Arc::as_ref)
     }
 
     /// What a plugin may reach: the targets of `names` that exist, `max_calls` times in one call of its own and

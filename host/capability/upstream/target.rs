@@ -11,6 +11,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use super::breaker::{Breaker, Change};
 use super::exchange::{self, Broken};
 use super::headers;
+use super::metrics::TargetMetrics;
 use super::options::TargetOptions;
 use super::status::Pushback;
 use super::{Caller, Failed, Refusal, Reply, Request};
@@ -47,6 +48,7 @@ pub struct Target {
     turns: Arc<Gate>,
     queue: Queue,
     breaker: Breaker,
+    metrics: TargetMetrics,
 }
 
 /// Why a target cannot be set up.
@@ -79,6 +81,7 @@ impl Target {
             turns: Gate::new(options.max_concurrent),
             queue: Queue::new(options.max_queued),
             breaker: Breaker::new(options.breaker_failures, options.breaker_open),
+            metrics: TargetMetrics::default(),
             options,
         })
     }
@@ -88,9 +91,32 @@ impl Target {
         &self.name
     }
 
+    /// What it has counted so far.
+    pub fn metrics(&self) -> &TargetMetrics {
+        &self.metrics
+    }
+
+    /// Whether it is left alone because it keeps failing.
+    pub fn is_left_alone(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// Makes one call, and counts it.
+    pub(super) async fn call(
+        &self,
+        request: &Request,
+        caller: Caller<'_>,
+        number: u32,
+    ) -> Result<Reply, Failed> {
+        let record = self.metrics.begin();
+        let outcome = self.call_in_turn(request, caller, number).await;
+        record.end(&outcome);
+        outcome
+    }
+
     /// Makes one call, in as many tries as are allowed and as there is time for. `number` counts the upstream
     /// calls of an attempt from 1.
-    pub(super) async fn call(
+    async fn call_in_turn(
         &self,
         request: &Request,
         caller: Caller<'_>,
@@ -114,6 +140,7 @@ impl Target {
             let Some(pause) = self.pause_after(tries, &outcome, &patience) else {
                 return outcome;
             };
+            self.metrics.retries.increment();
             tracing::debug!(upstream = self.name, tries, "upstream call failed, trying again");
             tokio::time::sleep(pause).await;
         }

@@ -54,6 +54,7 @@ async fn call(script: Script) -> Result<Reply, Failed> {
         call_id: "id",
         deadline: &Deadline::after(tokio::time::Instant::now(), None),
         metadata: &RequestMetadata::default(),
+        trace: None,
         journal: &Journal::default(),
     };
     let outcome = granted.call(request, caller, &mut Usage::default()).await;

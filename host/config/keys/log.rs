@@ -1,6 +1,8 @@
 //! `[log]`: what the host and its plugins write down.
 
-use crate::config::setting::{Choices, KIB, MIB, bytes, choice, count, log_filter};
+use std::time::Duration;
+
+use crate::config::setting::{Choices, KIB, MIB, bytes, choice, count, log_filter, millis};
 
 section! {
     /// The host's own log, on standard error.
@@ -11,6 +13,8 @@ section! {
         /// Which lines are written: a level, or levels by target. The environment variable `MORTISE_LOG` wins
         /// over this key.
         "filter" => filter: String = log_filter("info");
+        /// Calls that take this long or longer get a line, with the time that each stage took; 0 writes none.
+        "slow_call_ms" => slow_call: Duration = millis(10_000, 0, 86_400_000);
         /// The longest line a plugin may log. What exceeds it is cut, and the line says so.
         "max_guest_line_bytes" => max_guest_line_bytes: usize = bytes(4 * KIB, 64, MIB);
         /// The most lines one call may log. Further ones are dropped, and the log says how many.

@@ -1,6 +1,7 @@
 //! The table of keys: the one source for reading, checking and defaulting the configuration and for its
 //! reference and schema. To add a key, add a line to its section; `section.rs` says how one reads.
 
+mod admin;
 mod auth;
 mod engine;
 mod log;
@@ -10,6 +11,7 @@ mod server;
 mod state;
 mod upstream;
 
+pub use admin::Admin;
 pub use auth::{Auth, Issuer};
 pub use engine::{Cache, Engine};
 pub use log::{Log, LogFormat};
@@ -28,6 +30,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Events::SECTION,
     RateLimits::SECTION,
     Log::SECTION,
+    Admin::SECTION,
     Cache::SECTION,
     Engine::SECTION,
     Plugin::SECTION,

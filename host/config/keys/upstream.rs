@@ -23,8 +23,8 @@ section! {
         /// What may be called: methods, `package.Service/Method`, or all of a service, `package.Service/*`.
         /// Anything else fails in the plugin, PERMISSION_DENIED.
         "methods" => methods: Vec<AllowedMethod> = AllowedMethods;
-        /// Keys of the client's metadata that go along, where the plugin does not set them itself. `traceparent`
-        /// and `tracestate` always do.
+        /// Keys of the client's metadata that go along, where the plugin does not set them itself. The client's
+        /// trace always does.
         "forward_metadata" => forward_metadata: Vec<HeaderName> = MetadataKeys;
         /// The most calls to the target at once.
         "max_concurrent" => max_concurrent: usize = count(100, 1, 100_000);

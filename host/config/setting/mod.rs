@@ -23,6 +23,7 @@ pub(super) use number::{
 };
 pub(super) use plugin::{FreeTable, Grants};
 pub(super) use rate::RateText;
+pub use text::check_log_filter;
 pub(super) use text::{Origins, address, log_filter, path_to};
 pub(super) use upstream::{AllowedMethods, MetadataKeys, Url};
 

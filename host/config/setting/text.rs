@@ -168,6 +168,35 @@ pub(in crate::config) const fn log_filter(default: &'static str) -> LogFilter {
     LogFilter(default)
 }
 
+/// Whether `text` can be the value of `log.filter`.
+///
+/// # Errors
+/// What is wrong with it, and how to mend it where that can be said.
+pub fn check_log_filter(text: &str) -> Result<(), String> {
+    check_directives(text).map_err(|refusal| match refusal.hint {
+        Some(hint) => format!("{}: {hint}", refusal.problem),
+        None => refusal.problem,
+    })
+}
+
+fn check_directives(text: &str) -> Result<(), Refusal> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    // A bare word that is no level selects a target of that name, and so silences all else: what was
+    // meant by "warning" or "inof" is surely the level.
+    let misspelt = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level)))
+        .find_map(|word| Some((word, closest(word, LEVELS)?)));
+    if let Some((word, level)) = misspelt {
+        return Err(Refusal::new(format!("{word:?} is no level")).hint(format!("did you mean \"{level}\"?")));
+    }
+    match tracing_subscriber::EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Refusal::new(format!("{text:?} is not a log filter: {error}"))),
+    }
+}
+
 impl Setting for LogFilter {
     type Value = String;
 
@@ -176,27 +205,12 @@ impl Setting for LogFilter {
     }
 
     fn parse(&self, value: &Spanned<DeValue<'_>>, _folder: &Path) -> Result<String, Vec<Refusal>> {
-        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
         let DeValue::String(text) = value.get_ref() else {
             return Err(vec![Refusal::wrong_type("log directives", value.get_ref())]);
         };
-        // A bare word that is no level selects a target of that name, and so silences all else: what was
-        // meant by "warning" or "inof" is surely the level.
-        let misspelt = text
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level)))
-            .find_map(|word| Some((word, closest(word, LEVELS)?)));
-        if let Some((word, level)) = misspelt {
-            let refusal = Refusal::new(format!("{word:?} is no level"));
-            return Err(vec![refusal.hint(format!("did you mean \"{level}\"?"))]);
-        }
-        match tracing_subscriber::EnvFilter::builder().parse(text) {
-            Ok(_) => Ok(text.clone().into_owned()),
-            Err(error) => Err(vec![Refusal::new(format!(
-                "{text:?} is not a log filter: {error}"
-            ))]),
-        }
+        check_directives(text)
+            .map(|()| text.clone().into_owned())
+            .map_err(|refusal| vec![refusal])
     }
 
     fn describe(&self) -> Description {

@@ -191,10 +191,10 @@ impl call::Host for CallState {
     }
 
     fn trace_context(&mut self) -> Option<call::Trace> {
-        let metadata = &self.attempt.as_ref()?.call.metadata;
+        let trace = self.attempt.as_ref()?.call.trace.as_ref()?;
         Some(call::Trace {
-            traceparent: metadata.text("traceparent")?.to_owned(),
-            tracestate: metadata.text("tracestate").map(str::to_owned),
+            traceparent: trace.traceparent(),
+            tracestate: trace.tracestate().map(str::to_owned),
         })
     }
 

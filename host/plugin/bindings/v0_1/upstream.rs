@@ -19,6 +19,7 @@ impl upstream::Host for CallState {
             call_id: &call.id,
             deadline: &call.deadline,
             metadata: &call.metadata,
+            trace: call.trace.as_ref(),
             journal: &call.upstream,
         };
         let granted = &self.plugin.upstreams;

@@ -1,0 +1,141 @@
+//! What the log says of calls: their span, and a line where the operator may have to do something.
+
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use tracing::Span;
+use tracing::field::{Empty, display};
+
+use super::metrics::{CallRecord, Stage};
+use super::{Throttle, TraceContext, printable};
+use crate::capability::Namespace;
+use crate::router::Route;
+use crate::status::{Blame, Failure, code_name};
+
+/// Request ids are shown up to this length.
+const MAX_SHOWN_BYTES: usize = 256;
+
+/// Of the lines about slow calls, where others have the reason of a failure.
+const SLOW: &str = "SLOW_CALL";
+
+/// Writes of calls what the operator is to know, at a bounded rate for each reason and plugin.
+#[derive(Debug)]
+pub struct CallLog {
+    lines: Throttle<(&'static str, Namespace)>,
+    /// None says nothing of slow calls.
+    slow: Option<Duration>,
+}
+
+impl CallLog {
+    /// Calls that take `slow` or longer get a line.
+    pub fn new(slow: Option<Duration>) -> Self {
+        Self {
+            lines: Throttle::default(),
+            slow,
+        }
+    }
+
+    /// The span of one call. Nothing is formatted for it if spans of this level are not written.
+    pub fn span(id: &str, head: &Parts, route: &Route, trace: Option<&TraceContext>) -> Span {
+        let generation = &route.generation;
+        let span = tracing::info_span!(
+            "call",
+            id,
+            method = head.uri.path(),
+            plugin = generation.name.as_str(),
+            generation = generation.number,
+            request_id = Empty,
+            trace_id = Empty,
+            span_id = Empty,
+            parent_span_id = Empty,
+            attempt = Empty,
+            status = Empty,
+        );
+        if span.is_disabled() {
+            return span;
+        }
+        if let Some(request_id) = head.headers.get("x-request-id") {
+            let request_id = String::from_utf8_lossy(request_id.as_bytes());
+            span.record("request_id", printable(&request_id, MAX_SHOWN_BYTES));
+        }
+        if let Some(trace) = trace {
+            span.record("trace_id", display(trace.trace_id()));
+            span.record("span_id", display(trace.span_id()));
+            span.record("parent_span_id", display(trace.parent_span_id()));
+        }
+        span
+    }
+
+    /// A handler answered, with OK or a status of its own.
+    pub fn answered(&self, code: tonic::Code, took: Duration) {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let code = code_name(code);
+            Span::current().record("status", code);
+            tracing::debug!(code, ms = millis(took), "call answered");
+        }
+    }
+
+    /// The host ended the call.
+    pub fn failed(&self, failure: &Failure, plugin: &Namespace, took: Duration) {
+        let row = failure.row();
+        let (reason, code, blame, ms) = (row.reason, code_name(row.code), row.blame.as_str(), millis(took));
+        let late = *failure == Failure::DeadlineExceeded;
+        if row.blame == Blame::Client && !late {
+            let cause = failure.cause().map(display);
+            tracing::debug!(reason, code, blame, ms, cause, "call failed: {}", row.message);
+            return;
+        }
+        let Some(suppressed) = self.admit(reason, plugin) else {
+            return;
+        };
+        Span::current().record("status", code);
+        if late {
+            // Nobody's fault for sure: a client in a hurry, or a plugin that takes too long.
+            tracing::info!(reason, code, ms, suppressed, "call failed: {}", row.message);
+        } else {
+            let cause = failure.cause().map(display);
+            tracing::error!(
+                reason,
+                code,
+                blame,
+                ms,
+                cause,
+                suppressed,
+                "call failed: {}",
+                row.message
+            );
+        }
+    }
+
+    /// Whether the call took so long that it gets a line, which this writes.
+    pub fn slow(&self, record: &CallRecord<'_>, code: tonic::Code, plugin: &Namespace, took: Duration) {
+        if self.slow.is_none_or(|slow| took < slow) {
+            return;
+        }
+        record.slow();
+        let Some(suppressed) = self.admit(SLOW, plugin) else {
+            return;
+        };
+        let stages = record.stages();
+        tracing::warn!(
+            code = code_name(code),
+            ms = millis(took),
+            read_ms = stages.millis(Stage::Read),
+            queue_ms = stages.millis(Stage::Queue),
+            guest_ms = stages.millis(Stage::Guest),
+            commit_ms = stages.millis(Stage::Commit),
+            suppressed,
+            "slow call"
+        );
+    }
+
+    /// None if the line is not to be written; else how many were not since the last one, if any.
+    fn admit(&self, reason: &'static str, plugin: &Namespace) -> Option<Option<u64>> {
+        let suppressed = self.lines.admit((reason, plugin.clone()), Instant::now())?;
+        Some((suppressed > 0).then_some(suppressed))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
