@@ -243,6 +243,8 @@ fn server_options(config: &Config) -> anyhow::Result<ServerOptions> {
         keepalive_interval: unless_zero(server.keepalive_interval),
         keepalive_timeout: server.keepalive_timeout,
         max_connection_idle: unless_zero(server.max_connection_idle),
+        response_timeout: server.response_timeout,
+        max_response_memory_bytes: server.max_response_memory_bytes,
         max_connection_age: server.max_connection_age,
         max_connection_age_grace: server.max_connection_age_grace,
         reflection: server.reflection,

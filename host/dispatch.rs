@@ -101,7 +101,8 @@ impl Dispatcher {
         }
     }
 
-    fn failed(&self, failure: &Failure) -> Response {
+    /// The answer of a call that the host ends.
+    pub(crate) fn failed(&self, failure: &Failure) -> Response {
         let status = if self.limits.error_details {
             failure.to_status()
         } else {

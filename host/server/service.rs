@@ -11,6 +11,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use tower_service::Service;
 
 use super::activity::Activity;
+use super::answers::AnswerMemory;
 use super::connection::ServerOptions;
 use super::cors::{self, Origins};
 use super::drain::UntilDrained;
@@ -33,6 +34,7 @@ pub(super) struct Services {
     health: HealthServer,
     reflection: Option<(ReflectionV1, ReflectionV1Alpha)>,
     dispatcher: Arc<Dispatcher>,
+    answers: Arc<AnswerMemory>,
 }
 
 /// Who calls.
@@ -65,7 +67,13 @@ impl Services {
                 )
             }),
             dispatcher,
+            answers: AnswerMemory::new(options.max_response_memory_bytes),
         }
+    }
+
+    /// What holds the answers.
+    pub(super) fn answers(&self) -> &Arc<AnswerMemory> {
+        &self.answers
     }
 
     /// Answers one request of `caller`.
@@ -123,6 +131,10 @@ impl Services {
             }
             ("grpc.reflection.v1alpha.ServerReflection", Some((_, v1alpha))) => {
                 self.until_drained(v1alpha.clone().call(request), caller)
+            }
+            _ if self.answers.is_full() => {
+                let answer = self.dispatcher.failed(&Failure::ResponseMemoryFull);
+                Box::pin(std::future::ready(Ok(answer)))
             }
             _ => {
                 let dispatcher = self.dispatcher.clone();

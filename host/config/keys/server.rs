@@ -35,7 +35,7 @@ section! {
         /// the PROXY protocol, version 1 or 2, without which a trusted proxy's connection is closed.
         "client_address_from" => client_address_from: ProxyNaming = choice(ProxyNaming::XForwardedFor);
         /// The host's certificate in PEM, followed by those that issued it, without the root. With it and
-        /// `tls_key` the host speaks TLS 1.2 and 1.3, and nothing else. Read at start.
+        /// `tls_key` the host speaks TLS 1.2 and 1.3, and nothing else. Read again when it changes.
         "tls_certificate" => tls_certificate: Option<PathBuf> =
             optional("the host speaks without TLS", path_to("file", "-"));
         /// The private key of `tls_certificate` in PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted.
@@ -82,6 +82,12 @@ section! {
         /// How long a request may take to arrive in full, whatever its deadline. Then it is answered
         /// DEADLINE_EXCEEDED.
         "request_timeout_ms" => request_timeout: Duration = millis(60_000, 1, 86_400_000);
+        /// The most memory for answers that clients have not taken yet. While they hold so much, calls are answered
+        /// UNAVAILABLE; those in progress are answered all the same.
+        "max_response_memory_bytes" => max_response_memory_bytes: usize = bytes(GIB, 64 * KIB, TIB);
+        /// How long a client may take for an answer, counted in steps of this time. Then its
+        /// connection is told to go away, and calls on it may go on for `max_connection_age_grace_s`.
+        "response_timeout_ms" => response_timeout: Duration = millis(120_000, 1, 86_400_000);
         /// How long a client may take for what comes before its first request (a PROXY header, the beginning of
         /// HTTP), for each header list, and for each frame of HTTP/2 that carries no message. Then its
         /// connection is closed, as is one of HTTP/1.1 that is kept alive for longer without a request.
