@@ -8,12 +8,13 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use crate::admission::Admission;
+use crate::admission::rates::{CallerRates, Rates};
 use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
 use crate::capability::store::{Bounds, Options as StoreOptions, Store};
 use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
-use crate::generations::{LoadError, Loader, PluginSettings, Registry};
+use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
 use crate::observe::Throttle;
 use crate::router::Router;
 use crate::server::{
@@ -61,7 +62,8 @@ impl App {
             .context("cannot deliver events")?;
         let dispatcher = Arc::new(Dispatcher {
             router: Router::default(),
-            admission: Admission::new(server.max_concurrent_calls, server.max_queued_calls),
+            rates: caller_rates(config),
+            admission: Admission::new(division(config)),
             store: store.clone(),
             limits: call_limits(config),
             failures: Throttle::default(),
@@ -226,6 +228,16 @@ fn listen_options(config: &Config) -> ListenOptions {
 
 fn unless_zero(time: Duration) -> Option<Duration> {
     (!time.is_zero()).then_some(time)
+}
+
+fn caller_rates(config: &Config) -> CallerRates {
+    let server = &config.server;
+    let host = Rates {
+        all: None,
+        peer: server.rate_per_peer,
+        principal: server.rate_per_principal,
+    };
+    CallerRates::new(host, config.rate_limits.max_buckets)
 }
 
 fn server_options(config: &Config) -> anyhow::Result<ServerOptions> {

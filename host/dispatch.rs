@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::admission::Admission;
+use crate::admission::rates::{Caller, CallerRates};
 use crate::capability::Namespace;
 use crate::capability::store::{Access, Store};
 use crate::capability::upstream::{Journal, Usage};
 use crate::commit::{NotCommitted, commit};
 use crate::deadline::Deadline;
-use crate::generations::Finished;
 use crate::metadata::{AnswerMetadata, RequestMetadata, check_size};
 use crate::observe::{Throttle, printable};
 use crate::plugin::state::{Attempt, Call};
@@ -51,6 +51,8 @@ pub struct CallLimits {
 pub struct Dispatcher {
     /// Finds the generation.
     pub router: Router,
+    /// How often callers may call.
+    pub rates: CallerRates,
     /// Lets calls in.
     pub admission: Admission,
     /// Holds the plugins' state.
@@ -113,6 +115,10 @@ impl Dispatcher {
             // So that the client can choose another ("Compression" of the gRPC documents).
             headers.insert("grpc-accept-encoding", self.limits.compression.supported());
         }
+        if let Some(delay) = failure.retry_after() {
+            // Clients that retry by themselves go by this one (gRPC proposal A6).
+            headers.insert("grpc-retry-pushback-ms", (delay.as_millis() as u64).into());
+        }
         framing::failed(&status, HeaderMap::new(), headers)
     }
 
@@ -130,13 +136,19 @@ impl Dispatcher {
         let span = call_span(&id, &head, &route);
         async {
             let outcome = async {
+                let caller = Caller {
+                    peer: &peer,
+                    principal: None,
+                };
+                self.rates
+                    .take(head.uri.path(), &policy.rates, caller, arrived.into_std())?;
                 let limits = &self.limits;
                 let read = framing::read_unary(&head.headers, body, &limits.requests, &limits.compression);
                 let (request, _held) = deadline.bound(read).await??;
                 let metadata = RequestMetadata::new(head.headers, self.limits.max_metadata_entries)?;
                 let _permit = self
                     .admission
-                    .admit(route.generation.permits(), &deadline)
+                    .admit(route.generation.claim(route.method), &deadline)
                     .await?;
                 let call = Call {
                     id,
@@ -184,15 +196,20 @@ impl Dispatcher {
                 .deadline
                 .bound(generation.run(attempt, route.method, request.clone()))
                 .await??;
-            let (message, attempt) = match finished {
-                Finished::Answered { message, attempt } => (message, attempt),
-                Finished::Refused { status, metadata } => return Ok(Answer::Failed { status, metadata }),
+            // What it waited for may have ended with the deadline, and let the handler end a moment later.
+            if call.deadline.expired() {
+                return Err(Failure::DeadlineExceeded);
+            }
+            let metadata = finished.metadata;
+            let (message, transaction) = match finished.outcome {
+                Ok(answered) => answered,
+                Err(status) => return Ok(Answer::Failed { status, metadata }),
             };
-            match commit(&self.store, attempt.transaction, &call.deadline).await {
+            match commit(&self.store, transaction, &call.deadline).await {
                 Ok(()) => {
                     return Ok(Answer::Ok {
                         message,
-                        metadata: attempt.answer,
+                        metadata,
                         compress_min_bytes: route.policy().compress_min_bytes,
                     });
                 }

@@ -114,8 +114,16 @@ pub enum Failure {
     DeadlineExceeded,
     /// The caller went away before its request was complete.
     Cancelled,
-    /// More calls wait than `max_queued_calls`.
-    Overloaded,
+    /// More calls wait than `max_queued_calls`, or so many that this one would not be served in time.
+    Overloaded {
+        /// When it may be better.
+        retry_after: Duration,
+    },
+    /// The caller's bucket, or that of all callers, is empty.
+    RateLimited {
+        /// When it holds a token again.
+        retry_after: Duration,
+    },
     /// The plugin trapped, panicked or could not be started.
     PluginFailed {
         /// For the operator's log.
@@ -190,6 +198,7 @@ pub const REASONS: &[&str] = &[
     "DEADLINE_EXCEEDED",
     "CANCELLED",
     "OVERLOADED",
+    "RATE_LIMITED",
     "PLUGIN_FAILED",
     "PLUGIN_OUT_OF_MEMORY",
     "ANSWER_TOO_LARGE",
@@ -315,11 +324,17 @@ impl Failure {
                 Client,
                 "The caller went away".into(),
             ),
-            Self::Overloaded => row(
+            Self::Overloaded { .. } => row(
                 "OVERLOADED",
                 Code::Unavailable,
                 Host,
                 "The server has more calls than it can take; try again".into(),
+            ),
+            Self::RateLimited { .. } => row(
+                "RATE_LIMITED",
+                Code::ResourceExhausted,
+                Client,
+                "Calls come faster than this server allows; try again later".into(),
             ),
             Self::PluginFailed { .. } => row(
                 "PLUGIN_FAILED",
@@ -424,12 +439,19 @@ impl Failure {
 
     fn details(&self, reason: &str) -> ErrorDetails {
         let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, [] as [(String, String); 0]);
-        if let Self::Upstream(refusal) = self
-            && let Some(delay) = refusal.retry_after()
-        {
+        if let Some(delay) = self.retry_after() {
             details.set_retry_info(Some(delay));
         }
         details
+    }
+
+    /// When the same call may be served, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after } | Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::Upstream(refusal) => refusal.retry_after(),
+            _ => None,
+        }
     }
 }
 

@@ -52,6 +52,7 @@ const REASON_PAGES: &[(&str, &str)] = reasons! {
     "DEADLINE_EXCEEDED"
     "CANCELLED"
     "OVERLOADED"
+    "RATE_LIMITED"
     "PLUGIN_FAILED"
     "PLUGIN_OUT_OF_MEMORY"
     "ANSWER_TOO_LARGE"

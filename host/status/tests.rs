@@ -27,7 +27,12 @@ fn one_of_each() -> Vec<Failure> {
         },
         Failure::DeadlineExceeded,
         Failure::Cancelled,
-        Failure::Overloaded,
+        Failure::Overloaded {
+            retry_after: Duration::from_secs(1),
+        },
+        Failure::RateLimited {
+            retry_after: Duration::from_secs(1),
+        },
         Failure::PluginFailed { cause: cause() },
         Failure::PluginOutOfMemory {
             limit: 1,

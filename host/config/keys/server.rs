@@ -4,9 +4,10 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::capability::limits::Rate;
 use crate::config::setting::{
-    Choices, GIB, KIB, MIB, Origins, TIB, TrustedProxies, address, bytes, choice, choices, count, count_u32,
-    file_mode, long_count, millis, optional, path_to, seconds, toggle,
+    Choices, GIB, KIB, MIB, Origins, RateText, TIB, TrustedProxies, address, bytes, choice, choices, count,
+    count_u32, file_mode, long_count, millis, optional, path_to, seconds, toggle,
 };
 use crate::server::{Encoding, ProxyNaming, TrustedProxy};
 
@@ -119,6 +120,13 @@ section! {
         /// second, on top of those that calls bring with them. Then it is closed with ENHANCE_YOUR_CALM.
         "max_control_frames_per_second" => max_control_frames_per_second: u64 =
             long_count(10_000, 1, 1_000_000_000);
+        /// How often each IP address may call, over all methods: `TOKENS/PERIOD`, the period in `ms`, `s`, `m`
+        /// or `h`. After a quiet time so many calls may come at once. Further ones are answered
+        /// RESOURCE_EXHAUSTED. An IPv6 network of 64 bits counts as one address. Health and reflection are not
+        /// counted.
+        "rate_per_peer" => rate_per_peer: Option<Rate> = optional("as often as they like", RateText);
+        /// The same, for each verified caller.
+        "rate_per_principal" => rate_per_principal: Option<Rate> = optional("as often as they like", RateText);
         /// How long a connection may be idle before the host sends an HTTP/2 ping; 0 sends none.
         "keepalive_interval_s" => keepalive_interval: Duration = seconds(30, 0, 86_400);
         /// How long a ping may stay unanswered before the connection is closed. A client that takes nothing of

@@ -9,6 +9,7 @@ mod choice;
 mod network;
 mod number;
 mod plugin;
+mod rate;
 mod secret;
 mod text;
 mod upstream;
@@ -19,6 +20,7 @@ pub(super) use number::{
     GIB, KIB, MIB, TIB, bytes, count, count_u32, long_bytes, long_count, millis, seconds,
 };
 pub(super) use plugin::{FreeTable, Grants};
+pub(super) use rate::RateText;
 pub(super) use text::{Origins, address, log_filter, path_to};
 pub(super) use upstream::{AllowedMethods, MetadataKeys, Url};
 
