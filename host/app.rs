@@ -257,16 +257,6 @@ fn call_limits(config: &Config) -> CallLimits {
     }
 }
 
-fn caller_rates(config: &Config) -> CallerRates {
-    let server = &config.server;
-    let host = Rates {
-        all: None,
-        peer: server.rate_per_peer,
-        principal: server.rate_per_principal,
-    };
-    CallerRates::new(host, config.rate_limits.max_buckets)
-}
-
 fn listen_options(config: &Config) -> ListenOptions {
     let server = &config.server;
     let unix_socket = server.unix_socket.as_ref().map(|path| UnixSocketOptions {
@@ -287,6 +277,16 @@ fn unless_zero(time: Duration) -> Option<Duration> {
     (!time.is_zero()).then_some(time)
 }
 
+fn caller_rates(config: &Config) -> CallerRates {
+    let server = &config.server;
+    let host = Rates {
+        all: None,
+        peer: server.rate_per_peer,
+        principal: server.rate_per_principal,
+    };
+    CallerRates::new(host, config.rate_limits.max_buckets)
+}
+
 fn server_options(config: &Config) -> anyhow::Result<ServerOptions> {
     let server = &config.server;
     Ok(ServerOptions {
@@ -302,6 +302,8 @@ fn server_options(config: &Config) -> anyhow::Result<ServerOptions> {
         keepalive_interval: unless_zero(server.keepalive_interval),
         keepalive_timeout: server.keepalive_timeout,
         max_connection_idle: unless_zero(server.max_connection_idle),
+        response_timeout: server.response_timeout,
+        max_response_memory_bytes: server.max_response_memory_bytes,
         max_connection_age: server.max_connection_age,
         max_connection_age_grace: server.max_connection_age_grace,
         reflection: server.reflection,

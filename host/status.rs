@@ -92,6 +92,8 @@ pub enum Failure {
     },
     /// Requests hold `max_request_memory_bytes` already.
     RequestMemoryFull,
+    /// Clients leave answers of `max_response_memory_bytes` with the host.
+    ResponseMemoryFull,
     /// The request has no message, or more than one.
     NotUnary {
         /// Whether there was none at all.
@@ -197,6 +199,7 @@ pub const REASONS: &[&str] = &[
     "REQUEST_TOO_LARGE",
     "REQUEST_TIMEOUT",
     "REQUEST_MEMORY_FULL",
+    "RESPONSE_MEMORY_FULL",
     "NOT_UNARY",
     "MALFORMED_FRAMING",
     "UNSUPPORTED_ENCODING",
@@ -298,6 +301,12 @@ impl Failure {
                 Code::Unavailable,
                 Host,
                 "The server has more requests under way than it can hold; try again".into(),
+            ),
+            Self::ResponseMemoryFull => row(
+                "RESPONSE_MEMORY_FULL",
+                Code::Unavailable,
+                Host,
+                "The server has more answers under way than it can hold; try again".into(),
             ),
             Self::NotUnary { empty } => row(
                 "NOT_UNARY",

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::Request;
@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tonic::body::Body;
 
 use super::activity::{Activity, InUse};
+use super::answers;
 use super::cors::Origins;
 use super::frames::FrameBudgets;
 use super::guard::Guarded;
@@ -63,6 +64,10 @@ pub struct ServerOptions {
     pub keepalive_timeout: Duration,
     /// When a connection without calls is told to go away; None never does.
     pub max_connection_idle: Option<Duration>,
+    /// How long a client may take for an answer before its connection is told to go away.
+    pub response_timeout: Duration,
+    /// How many bytes of answers may be under way before no more calls are served.
+    pub max_response_memory_bytes: usize,
     /// When a connection is told to go away; None never does.
     pub max_connection_age: Option<Duration>,
     /// How long the calls of a connection that was told to go away may take.
@@ -215,7 +220,10 @@ impl Server {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
-            () = outlived(&activity, &self.options) => {
+            misconduct = outlived(&activity, &self.options) => {
+                if let Some(misconduct) = misconduct {
+                    self.log(misconduct, peer);
+                }
                 connection.as_mut().graceful_shutdown();
                 match tokio::time::timeout(self.options.max_connection_age_grace, connection).await {
                     Ok(ended) => ended,
@@ -300,11 +308,12 @@ impl Server {
     }
 }
 
-/// Completes when a connection has its age, or was idle for long enough.
-async fn outlived(activity: &Activity, options: &ServerOptions) {
+/// Completes when a connection has its age, was idle for long enough, or its client does not take its answers.
+async fn outlived(activity: &Activity, options: &ServerOptions) -> Option<Misconduct> {
     tokio::select! {
-        () = aged(options.max_connection_age) => {}
-        () = activity.idle_for(options.max_connection_idle) => {}
+        () = aged(options.max_connection_age) => None,
+        () = activity.idle_for(options.max_connection_idle) => None,
+        () = activity.untaken_for(options.response_timeout) => Some(Misconduct::TakesNothing),
     }
 }
 
@@ -341,21 +350,28 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
         };
         InProgress {
             answer,
-            _in_use: self.caller.activity.begin(),
+            server: self.server.clone(),
+            in_use: Some(self.caller.activity.begin()),
         }
     }
 }
 
-/// An answer to come, until which its connection is in use.
+/// An answer to come.
 struct InProgress {
     answer: Answer,
-    _in_use: InUse,
+    server: Arc<Server>,
+    /// Goes along with the answer.
+    in_use: Option<InUse>,
 }
 
 impl Future for InProgress {
     type Output = Result<super::framing::Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.answer.as_mut().poll(cx)
+        let answer = ready!(self.answer.as_mut().poll(cx))?;
+        Poll::Ready(Ok(match self.in_use.take() {
+            Some(in_use) => answers::track(answer, self.server.services.answers(), in_use),
+            None => answer,
+        }))
     }
 }

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, header};
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 
 use super::framing::Response;
 
@@ -108,6 +108,13 @@ impl Body for WithTrailers {
 
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
+    }
+
+    /// What comes is longer: by the trailers, and by what base64 adds.
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = SizeHint::default();
+        hint.set_lower(self.body.size_hint().lower());
+        hint
     }
 }
 

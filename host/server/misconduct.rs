@@ -13,6 +13,8 @@ pub(super) enum Misconduct {
     NoHandshake,
     /// It did not send in time what it had begun.
     TooSlow,
+    /// It did not take an answer in time.
+    TakesNothing,
     /// It sent too many frames within a second, this type at last.
     Flood(&'static str),
     /// It exceeded a bound of the HTTP/2 library's own.
@@ -43,6 +45,7 @@ impl fmt::Display for Misconduct {
             Self::NoProxyHeader => f.write_str("a trusted proxy did not begin with a PROXY header"),
             Self::NoHandshake => f.write_str("no TLS handshake"),
             Self::TooSlow => f.write_str("the client did not send in time what it had begun"),
+            Self::TakesNothing => f.write_str("the client did not take an answer in time"),
             Self::Flood(kind) => write!(f, "the client floods it with frames, of type {kind} at last"),
             Self::Refused => f.write_str("the client exceeded a bound of HTTP/2"),
         }

@@ -1,6 +1,7 @@
 //! The listener and everything between a connection and `dispatch.rs`.
 
 mod activity;
+mod answers;
 pub(crate) mod compression;
 mod connection;
 mod cors;

@@ -11,6 +11,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use tower_service::Service;
 
 use super::activity::Activity;
+use super::answers::AnswerMemory;
 use super::connection::ServerOptions;
 use super::cors::{self, Origins};
 use super::drain::UntilDrained;
@@ -38,6 +39,7 @@ pub(super) struct Services {
     health: HealthServer,
     reflection: Option<(ReflectionV1, ReflectionV1Alpha)>,
     dispatcher: Arc<Dispatcher>,
+    answers: Arc<AnswerMemory>,
 }
 
 /// Who calls.
@@ -71,7 +73,13 @@ impl Services {
                 )
             }),
             dispatcher,
+            answers: AnswerMemory::new(options.max_response_memory_bytes),
         }
+    }
+
+    /// What holds the answers.
+    pub(super) fn answers(&self) -> &Arc<AnswerMemory> {
+        &self.answers
     }
 
     /// Answers one request of `caller`.
@@ -141,6 +149,10 @@ impl Services {
             (REFLECTION, Some((v1, _))) => self.until_drained(v1.clone().call(request), caller),
             (REFLECTION_V1ALPHA, Some((_, v1alpha))) => {
                 self.until_drained(v1alpha.clone().call(request), caller)
+            }
+            _ if self.answers.is_full() => {
+                let answer = self.dispatcher.failed(&Failure::ResponseMemoryFull);
+                Box::pin(std::future::ready(Ok(answer)))
             }
             _ => {
                 let dispatcher = self.dispatcher.clone();

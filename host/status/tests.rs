@@ -27,6 +27,7 @@ fn one_of_each() -> Vec<Failure> {
             limit: std::time::Duration::from_secs(1),
         },
         Failure::RequestMemoryFull,
+        Failure::ResponseMemoryFull,
         Failure::NotUnary { empty: true },
         Failure::MalformedFraming { what: "x" },
         Failure::UnsupportedEncoding {

@@ -36,7 +36,7 @@ section! {
         /// the PROXY protocol, version 1 or 2, without which a trusted proxy's connection is closed.
         "client_address_from" => client_address_from: ProxyNaming = choice(ProxyNaming::XForwardedFor);
         /// The host's certificate in PEM, followed by those that issued it, without the root. With it and
-        /// `tls_key` the host speaks TLS 1.2 and 1.3, and nothing else. Read at start.
+        /// `tls_key` the host speaks TLS 1.2 and 1.3, and nothing else. Read again when it changes.
         "tls_certificate" => tls_certificate: Option<PathBuf> =
             optional("the host speaks without TLS", path_to("file", "-"));
         /// The private key of `tls_certificate` in PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted.
@@ -83,6 +83,12 @@ section! {
         /// How long a request may take to arrive in full, whatever its deadline. Then it is answered
         /// DEADLINE_EXCEEDED.
         "request_timeout_ms" => request_timeout: Duration = millis(60_000, 1, 86_400_000);
+        /// The most memory for answers that clients have not taken yet. While they hold so much, calls are answered
+        /// UNAVAILABLE; those in progress are answered all the same.
+        "max_response_memory_bytes" => max_response_memory_bytes: usize = bytes(GIB, 64 * KIB, TIB);
+        /// How long a client may take for an answer, counted in steps of this time. Then its
+        /// connection is told to go away, and calls on it may go on for `max_connection_age_grace_s`.
+        "response_timeout_ms" => response_timeout: Duration = millis(120_000, 1, 86_400_000);
         /// How long a client may take for what comes before its first request (a PROXY header, the beginning of
         /// HTTP), for each header list, and for each frame of HTTP/2 that carries no message. Then its
         /// connection is closed, as is one of HTTP/1.1 that is kept alive for longer without a request.
@@ -107,13 +113,6 @@ section! {
         "max_concurrent_calls" => max_concurrent_calls: usize = count(1000, 1, 10_000);
         /// The most calls waiting for a sandbox. Further ones are answered UNAVAILABLE at once.
         "max_queued_calls" => max_queued_calls: usize = count(1000, 0, 100_000);
-        /// How often each IP address may call, over all methods: `TOKENS/PERIOD`, the period in `ms`, `s`, `m`
-        /// or `h`. After a quiet time so many calls may come at once. Further ones are answered
-        /// RESOURCE_EXHAUSTED. An IPv6 network of 64 bits counts as one address. Health and reflection are not
-        /// counted.
-        "rate_per_peer" => rate_per_peer: Option<Rate> = optional("as often as they like", RateText);
-        /// The same, for each verified caller.
-        "rate_per_principal" => rate_per_principal: Option<Rate> = optional("as often as they like", RateText);
         /// The most streams of one HTTP/2 connection that its client may reset in one second. Then the connection
         /// is closed with ENHANCE_YOUR_CALM.
         "max_resets_per_second" => max_resets_per_second: u64 = long_count(10_000, 1, 1_000_000_000);
@@ -121,6 +120,13 @@ section! {
         /// second, on top of those that calls bring with them. Then it is closed with ENHANCE_YOUR_CALM.
         "max_control_frames_per_second" => max_control_frames_per_second: u64 =
             long_count(10_000, 1, 1_000_000_000);
+        /// How often each IP address may call, over all methods: `TOKENS/PERIOD`, the period in `ms`, `s`, `m`
+        /// or `h`. After a quiet time so many calls may come at once. Further ones are answered
+        /// RESOURCE_EXHAUSTED. An IPv6 network of 64 bits counts as one address. Health and reflection are not
+        /// counted.
+        "rate_per_peer" => rate_per_peer: Option<Rate> = optional("as often as they like", RateText);
+        /// The same, for each verified caller.
+        "rate_per_principal" => rate_per_principal: Option<Rate> = optional("as often as they like", RateText);
         /// How long a connection may be idle before the host sends an HTTP/2 ping; 0 sends none.
         "keepalive_interval_s" => keepalive_interval: Duration = seconds(30, 0, 86_400);
         /// How long a ping may stay unanswered before the connection is closed. A client that takes nothing of

@@ -104,8 +104,10 @@ impl Body for UnaryBody {
         self.trailers.is_none() && self.data.iter().all(Bytes::is_empty)
     }
 
-    /// Unknown: of an exact size hyper would make a `content-length`, which gRPC answers do not carry.
+    /// No upper bound: of an exact size hyper would make a `content-length`, which gRPC answers do not carry.
     fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        let mut hint = SizeHint::default();
+        hint.set_lower(self.data.iter().map(|data| data.len() as u64).sum());
+        hint
     }
 }

@@ -42,6 +42,14 @@ const LIBRARY_FLOODS: &[Flood] = &[
         0 => frame(HEADERS, END_HEADERS, 1, &block(ECHO)),
         _ => frame(DATA, 0, 1, &[]),
     }),
+    // An entry of 3,000 bytes, and a thousand bytes that each stand for it.
+    ("a header bomb", |turn| {
+        let mut bomb = block(ECHO);
+        bomb.extend(b"\x40\x01x\x7f\xb9\x16");
+        bomb.extend([b'v'; 3000]);
+        bomb.extend([0xbe; 1000]);
+        frame(HEADERS, END_HEADERS, stream(turn), &bomb)
+    }),
     // More streams than may be open at once: all beyond are refused, one by one.
     ("HEADERS", |turn| {
         frame(HEADERS, END_HEADERS, stream(turn), &block(ECHO))

@@ -1,12 +1,12 @@
-//! Requests that announce or send much and never end.
+//! Requests that announce or send much and never end, and answers that nobody takes.
 
 use bytes::Bytes;
 use tonic::Code;
 
 use crate::support::frames::*;
 use crate::support::pb::faults::*;
-use crate::support::raw::framed_bytes;
-use crate::support::{Isolation, Plugin, Setup, until_some};
+use crate::support::raw::{framed, framed_bytes};
+use crate::support::{Host, Isolation, Plugin, Setup, until_some};
 
 use super::{ECHO, Honest, has_not_grown, warm_up};
 
@@ -100,6 +100,81 @@ async fn requests_share_a_bounded_memory() {
         (answer.code() == Code::Ok).then_some(())
     })
     .await;
+    host.stop().await;
+}
+
+/// A client that takes no answers, and has made so many calls for large ones.
+async fn call_and_take_nothing(host: &Host, calls: u32) -> FrameClient {
+    let mut client = FrameClient::begin(host.address).await;
+    // SETTINGS_INITIAL_WINDOW_SIZE is 0.
+    client.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await;
+    let message = framed(&HugeAnswerRequest { bytes: 1 << 20 });
+    for call in 0..calls {
+        let stream = 2 * call + 1;
+        let headers = block("/faults.v1.Faults/HugeAnswer");
+        let headers = frame(HEADERS, END_HEADERS, stream, &headers);
+        client
+            .send(&[headers, frame(DATA, END_STREAM, stream, &message)].concat())
+            .await;
+    }
+    client
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_takes_stop_further_calls() {
+    let section = "[server]\nmax_response_memory_bytes = 4194304";
+    let host = Setup::of(Plugin::faults(Isolation::Call))
+        .with(section)
+        .start()
+        .await;
+    let raw = host.raw().await;
+    let hoarder = call_and_take_nothing(&host, 8).await;
+    let refusal = until_some("a refusal", async || {
+        let answer = raw.unary(ECHO, &[], &EchoRequest::default()).await;
+        (answer.code() != Code::Ok).then_some(answer)
+    })
+    .await;
+    assert_eq!(
+        (refusal.code(), refusal.reason().as_str()),
+        (Code::Unavailable, "RESPONSE_MEMORY_FULL")
+    );
+    // In the words of gRPC-Web for those who speak it.
+    let web = [("content-type", "application/grpc-web")];
+    let answer = raw.unary(ECHO, &web, &EchoRequest::default()).await;
+    assert_eq!(answer.headers["content-type"], "application/grpc-web+proto");
+    assert_eq!(answer.code(), Code::Unavailable);
+    // Health is the host's own.
+    assert_eq!(
+        host.health_of("").await,
+        Some(tonic_health::pb::health_check_response::ServingStatus::Serving)
+    );
+    drop(hoarder);
+    until_some("room", async || {
+        let answer = raw.unary(ECHO, &[], &EchoRequest::default()).await;
+        (answer.code() == Code::Ok).then_some(())
+    })
+    .await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_must_be_taken_in_time() {
+    let section = "[server]\nresponse_timeout_ms = 1000\nmax_connection_age_grace_s = 1";
+    let host = Setup::of(Plugin::faults(Isolation::Call))
+        .with(section)
+        .start()
+        .await;
+    let before = warm_up(&host).await;
+    let honest = Honest::call(&host).await;
+    let mut hoarder = call_and_take_nothing(&host, 20).await;
+    assert_eq!(hoarder.end().await, Some(0), "NO_ERROR, and the end");
+    host.log
+        .wait_for("the reason", |line| {
+            line.message() == "a connection was closed: the client did not take an answer in time"
+        })
+        .await;
+    has_not_grown(&host, before, 32 << 20).await;
+    honest.was_served().await;
     host.stop().await;
 }
 

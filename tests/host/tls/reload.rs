@@ -26,7 +26,7 @@ async fn shown(files: &Files, host: &Host) -> CertificateDer<'static> {
 async fn is_shown(files: &Files, host: &Host, certificate: &str) {
     let expected = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
     until_some("the new certificate", async || {
-        (shown(files, host).await == expected).then_some(())
+        (Box::pin(shown(files, host)).await == expected).then_some(())
     })
     .await;
 }
