@@ -1,6 +1,5 @@
 //! A whole host, put together from its configuration.
 
-use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +9,20 @@ use tokio::sync::watch;
 
 use crate::admission::Admission;
 use crate::auth::Authenticator;
+use crate::admission::rates::{CallerRates, Rates};
 use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
 use crate::capability::store::{Bounds, Options as StoreOptions, Store};
 use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
-use crate::generations::{LoadError, Loader, PluginSettings, Registry};
+use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
 use crate::observe::Throttle;
 use crate::policy::HostPolicies;
 use crate::router::Router;
-use crate::server::{Compression, Health, Listener, Origins, ServerOptions, Tls, serve};
+use crate::server::{
+    Compression, FrameBudgets, Health, ListenOptions, Listener, Listening, Origins, Proxies, RequestBounds,
+    RequestMemory, ServerOptions, Tls, UnixSocketOptions, serve,
+};
 
 /// The plugins that cannot be served, each with its reason. Never empty.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +54,7 @@ impl App {
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let server = &config.server;
         // First what others may hold: the port and the data folder.
-        let listener = Listener::bind(server.listen, server.max_connections, server.reuse_port)?;
+        let listener = Listener::bind(&listen_options(config))?;
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -65,7 +68,8 @@ impl App {
         let dispatcher = Arc::new(Dispatcher {
             router: Router::default(),
             auth: auth.clone(),
-            admission: Admission::new(server.max_concurrent_calls, server.max_queued_calls),
+            rates: caller_rates(config),
+            admission: Admission::new(division(config)),
             store: store.clone(),
             limits: call_limits(config),
             failures: Throttle::default(),
@@ -90,8 +94,21 @@ impl App {
     ///
     /// # Errors
     /// If the system does not know.
-    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn listening(&self) -> std::io::Result<Listening> {
+        self.listener.listening()
+    }
+
+    /// Reads the certificate and the key again when their files change, until dropped.
+    ///
+    /// # Errors
+    /// If their folders cannot be watched.
+    pub fn reload_certificates(&self) -> notify::Result<impl Future<Output = ()> + use<>> {
+        let reloading = self.options.tls.as_ref().map(Tls::reload_on_change).transpose()?;
+        Ok(async move {
+            if let Some(reloading) = reloading {
+                reloading.await;
+            }
+        })
     }
 
     /// Loads every plugin.
@@ -196,7 +213,12 @@ fn authenticator(config: &Config) -> anyhow::Result<Authenticator> {
 fn call_limits(config: &Config) -> CallLimits {
     let server = &config.server;
     CallLimits {
-        max_request_bytes: server.max_request_bytes,
+        requests: RequestBounds {
+            max_bytes: server.max_request_bytes,
+            timeout: server.request_timeout,
+            memory: RequestMemory::new(server.max_request_memory_bytes),
+        },
+        max_metadata_bytes: server.max_metadata_bytes,
         max_metadata_entries: server.max_metadata_entries,
         max_response_metadata_bytes: server.max_response_metadata_bytes,
         max_attempts: config.store.max_attempts,
@@ -205,13 +227,51 @@ fn call_limits(config: &Config) -> CallLimits {
     }
 }
 
+fn caller_rates(config: &Config) -> CallerRates {
+    let server = &config.server;
+    let host = Rates {
+        all: None,
+        peer: server.rate_per_peer,
+        principal: server.rate_per_principal,
+    };
+    CallerRates::new(host, config.rate_limits.max_buckets)
+}
+
+fn listen_options(config: &Config) -> ListenOptions {
+    let server = &config.server;
+    let unix_socket = server.unix_socket.as_ref().map(|path| UnixSocketOptions {
+        path: path.clone(),
+        mode: server.unix_socket_mode,
+    });
+    ListenOptions {
+        address: server.listen_tcp.then_some(server.listen),
+        reuse_port: server.reuse_port,
+        unix_socket,
+        max_connections: server.max_connections,
+        send_timeout: unless_zero(server.keepalive_interval)
+            .map(|interval| interval + server.keepalive_timeout),
+    }
+}
+
+fn unless_zero(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
+}
+
 fn server_options(config: &Config) -> anyhow::Result<ServerOptions> {
     let server = &config.server;
     Ok(ServerOptions {
         max_metadata_bytes: u32::try_from(server.max_metadata_bytes).unwrap_or(u32::MAX),
         max_streams_per_connection: server.max_streams_per_connection,
-        keepalive_interval: (!server.keepalive_interval.is_zero()).then_some(server.keepalive_interval),
+        max_connections_per_peer: server.max_connections_per_peer,
+        header_timeout: server.header_timeout,
+        frames: FrameBudgets {
+            resets_per_second: server.max_resets_per_second,
+            control_per_second: server.max_control_frames_per_second,
+        },
+        proxies: Proxies::new(server.trusted_proxies.clone(), server.client_address_from),
+        keepalive_interval: unless_zero(server.keepalive_interval),
         keepalive_timeout: server.keepalive_timeout,
+        max_connection_idle: unless_zero(server.max_connection_idle),
         max_connection_age: server.max_connection_age,
         max_connection_age_grace: server.max_connection_age_grace,
         reflection: server.reflection,

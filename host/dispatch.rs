@@ -11,19 +11,19 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::admission::Admission;
+use crate::admission::rates::{Caller, CallerRates};
 use crate::auth::Authenticator;
 use crate::capability::Namespace;
 use crate::capability::store::{Access, Store};
 use crate::capability::upstream::{Journal, Usage};
 use crate::commit::{NotCommitted, commit};
 use crate::deadline::Deadline;
-use crate::generations::Finished;
-use crate::metadata::{AnswerMetadata, RequestMetadata};
+use crate::metadata::{AnswerMetadata, RequestMetadata, check_size};
 use crate::observe::{Throttle, printable};
 use crate::plugin::state::{Attempt, Call};
 use crate::router::{Route, Router};
-use crate::server::Compression;
 use crate::server::framing::{self, Response};
+use crate::server::{Compression, RequestBounds};
 use crate::status::{Blame, Failure, GuestStatus, code_name};
 
 /// Paths and request ids are shown in logs and messages up to this length.
@@ -32,8 +32,10 @@ const MAX_SHOWN_BYTES: usize = 256;
 /// Bounds that hold for every call.
 #[derive(Debug, Clone)]
 pub struct CallLimits {
-    /// The request message, in bytes.
-    pub max_request_bytes: usize,
+    /// The request message.
+    pub requests: RequestBounds,
+    /// The request's header list, as HTTP/2 counts it.
+    pub max_metadata_bytes: usize,
     /// Entries of request metadata.
     pub max_metadata_entries: usize,
     /// The answer's metadata, status message and details included, as HTTP/2 counts it.
@@ -52,6 +54,8 @@ pub struct Dispatcher {
     pub router: Router,
     /// Knows callers.
     pub auth: Arc<Authenticator>,
+    /// How often callers may call.
+    pub rates: CallerRates,
     /// Lets calls in.
     pub admission: Admission,
     /// Holds the plugins' state.
@@ -118,11 +122,16 @@ impl Dispatcher {
             Failure::Auth(refusal) => headers.extend(refusal.challenge()),
             _ => {}
         }
+        if let Some(delay) = failure.retry_after() {
+            // Clients that retry by themselves go by this one (gRPC proposal A6).
+            headers.insert("grpc-retry-pushback-ms", (delay.as_millis() as u64).into());
+        }
         framing::failed(&status, HeaderMap::new(), headers)
     }
 
     async fn call(&self, head: Parts, body: tonic::body::Body, peer: String) -> Result<Answer, Failure> {
         let arrived = Instant::now();
+        check_size(&head, self.limits.max_metadata_bytes)?;
         let path = head.uri.path();
         let route = self.router.resolve(path).ok_or_else(|| Failure::UnknownMethod {
             path: printable(path, MAX_SHOWN_BYTES),
@@ -134,16 +143,22 @@ impl Dispatcher {
         let span = call_span(&id, &head, &route);
         async {
             let outcome = async {
-                let access = &route.policy().access;
+                let access = &policy.access;
                 let principal = self.auth.admit(access, &head.headers, &head.extensions)?;
-                let (limit, compression) = (self.limits.max_request_bytes, &self.limits.compression);
-                let read = framing::read_unary(&head.headers, body, limit, compression);
-                let request = deadline.bound(read).await??;
+                let caller = Caller {
+                    peer: &peer,
+                    principal: principal.as_ref().map(|principal| principal.id.as_str()),
+                };
+                self.rates
+                    .take(head.uri.path(), &policy.rates, caller, arrived.into_std())?;
+                let limits = &self.limits;
+                let read = framing::read_unary(&head.headers, body, &limits.requests, &limits.compression);
+                let (request, _held) = deadline.bound(read).await??;
                 let metadata = RequestMetadata::new(head.headers, self.limits.max_metadata_entries)?
                     .withholding(self.auth.withheld());
                 let _permit = self
                     .admission
-                    .admit(route.generation.permits(), &deadline)
+                    .admit(route.generation.claim(route.method), &deadline)
                     .await?;
                 let call = Call {
                     id,
@@ -196,15 +211,16 @@ impl Dispatcher {
             if call.deadline.expired() {
                 return Err(Failure::DeadlineExceeded);
             }
-            let (message, attempt) = match finished {
-                Finished::Answered { message, attempt } => (message, attempt),
-                Finished::Refused { status, metadata } => return Ok(Answer::Failed { status, metadata }),
+            let metadata = finished.metadata;
+            let (message, transaction) = match finished.outcome {
+                Ok(answered) => answered,
+                Err(status) => return Ok(Answer::Failed { status, metadata }),
             };
-            match commit(&self.store, attempt.transaction, &call.deadline).await {
+            match commit(&self.store, transaction, &call.deadline).await {
                 Ok(()) => {
                     return Ok(Answer::Ok {
                         message,
-                        metadata: attempt.answer,
+                        metadata,
                         compress_min_bytes: route.policy().compress_min_bytes,
                     });
                 }

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::status::Failure;
@@ -40,6 +41,31 @@ fn is_readable(key: &str) -> bool {
 
 fn is_binary(key: &str) -> bool {
     key.ends_with("-bin")
+}
+
+/// Refuses a request whose header list is over `limit`, counted as HTTP/2 counts it: with its pseudo-headers, and
+/// 32 bytes for each entry (RFC 9113, section 6.5.2).
+pub fn check_size(head: &Parts, limit: usize) -> Result<(), Failure> {
+    let uri = &head.uri;
+    let pseudo = [
+        (":method", head.method.as_str()),
+        (":scheme", uri.scheme_str().unwrap_or_default()),
+        (
+            ":authority",
+            uri.authority().map_or("", |authority| authority.as_str()),
+        ),
+        (":path", uri.path_and_query().map_or("", |path| path.as_str())),
+    ];
+    let pseudo = pseudo.into_iter().map(|(name, value)| name.len() + value.len());
+    let fields = head
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    let size: usize = pseudo.chain(fields).map(|bytes| bytes + 32).sum();
+    if size > limit {
+        return Err(Failure::MetadataTooLarge { size, limit });
+    }
+    Ok(())
 }
 
 /// Request metadata, decoded only as far as a guest asks.

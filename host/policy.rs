@@ -1,7 +1,12 @@
 //! What the operator allows each method: `[methods.NAME]`, before `[plugins.NAME]`, before `[server]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use crate::admission::Gate;
+use crate::admission::rates::Rates;
 use crate::auth::Access;
 use crate::config::{self, Config, MethodName};
 use crate::deadline::DeadlinePolicy;
@@ -17,13 +22,19 @@ pub struct MethodPolicy {
     pub compress_min_bytes: usize,
     /// The largest answer, before it is compressed.
     pub max_response_bytes: usize,
+    /// How many calls run at once, over all generations of the plugin.
+    pub bound: Option<Arc<Gate>>,
+    /// How often callers may call.
+    pub rates: Rates,
 }
 
 /// The policies of a plugin's methods, whichever they will be.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct MethodPolicies {
     methods: BTreeMap<MethodName, config::Method>,
     elsewhere: MethodPolicy,
+    /// By path. No more than a plugin's versions have had methods with a bound.
+    bounds: Mutex<HashMap<String, Arc<Gate>>>,
 }
 
 impl MethodPolicies {
@@ -39,8 +50,11 @@ impl MethodPolicies {
                     maximum: server.max_deadline,
                 },
                 max_response_bytes: server.max_response_bytes,
+                bound: None,
+                rates: Rates::default(),
                 compress_min_bytes: plugin.compress_min_bytes.unwrap_or(server.compress_min_bytes),
             },
+            bounds: Mutex::default(),
         }
     }
 
@@ -59,7 +73,21 @@ impl MethodPolicies {
             },
             compress_min_bytes: method.compress_min_bytes.unwrap_or(elsewhere.compress_min_bytes),
             max_response_bytes: elsewhere.max_response_bytes,
+            bound: method.max_concurrent_calls.map(|calls| self.bound(path, calls)),
+            rates: Rates {
+                all: method.rate,
+                peer: method.rate_per_peer,
+                principal: method.rate_per_principal,
+            },
         }
+    }
+
+    fn bound(&self, path: &str, calls: usize) -> Arc<Gate> {
+        let mut bounds = self.bounds.lock();
+        bounds
+            .entry(path.to_owned())
+            .or_insert_with(|| Gate::new(calls))
+            .clone()
     }
 }
 

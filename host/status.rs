@@ -9,6 +9,7 @@ mod guest;
 mod tests;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use prost::Message as _;
 use tonic::Code;
@@ -65,6 +66,13 @@ pub enum Failure {
         /// The limit.
         limit: usize,
     },
+    /// A header list over `max_metadata_bytes`.
+    MetadataTooLarge {
+        /// As HTTP/2 counts it, in bytes.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// No plugin serves this path.
     UnknownMethod {
         /// `:path`, bounded.
@@ -77,6 +85,13 @@ pub enum Failure {
         /// The limit.
         limit: usize,
     },
+    /// The request did not arrive in full within `request_timeout_ms`.
+    RequestTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// Requests hold `max_request_memory_bytes` already.
+    RequestMemoryFull,
     /// The request has no message, or more than one.
     NotUnary {
         /// Whether there was none at all.
@@ -98,8 +113,16 @@ pub enum Failure {
     DeadlineExceeded,
     /// The caller went away before its request was complete.
     Cancelled,
-    /// More calls wait than `max_queued_calls`.
-    Overloaded,
+    /// More calls wait than `max_queued_calls`, or so many that this one would not be served in time.
+    Overloaded {
+        /// When it may be better.
+        retry_after: Duration,
+    },
+    /// The caller's bucket, or that of all callers, is empty.
+    RateLimited {
+        /// When it holds a token again.
+        retry_after: Duration,
+    },
     /// The plugin trapped, panicked or could not be started.
     PluginFailed {
         /// For the operator's log.
@@ -164,6 +187,7 @@ pub const REASONS: &[&str] = &[
     "MALFORMED_TIMEOUT",
     "MALFORMED_BINARY_METADATA",
     "TOO_MUCH_METADATA",
+    "METADATA_TOO_LARGE",
     "UNKNOWN_METHOD",
     "TOKEN_MISSING",
     "TOKEN_INVALID",
@@ -171,12 +195,15 @@ pub const REASONS: &[&str] = &[
     "TOKEN_NOT_YET_VALID",
     "SCOPE_MISSING",
     "REQUEST_TOO_LARGE",
+    "REQUEST_TIMEOUT",
+    "REQUEST_MEMORY_FULL",
     "NOT_UNARY",
     "MALFORMED_FRAMING",
     "UNSUPPORTED_ENCODING",
     "DEADLINE_EXCEEDED",
     "CANCELLED",
     "OVERLOADED",
+    "RATE_LIMITED",
     "PLUGIN_FAILED",
     "PLUGIN_OUT_OF_MEMORY",
     "ANSWER_TOO_LARGE",
@@ -224,6 +251,12 @@ impl Failure {
                 Client,
                 format!("More than {limit} metadata entries").into(),
             ),
+            Self::MetadataTooLarge { size, limit } => row(
+                "METADATA_TOO_LARGE",
+                Code::ResourceExhausted,
+                Client,
+                format!("Metadata of {size} bytes is over the limit of {limit}").into(),
+            ),
             Self::UnknownMethod { path } => row(
                 "UNKNOWN_METHOD",
                 Code::Unimplemented,
@@ -249,6 +282,22 @@ impl Failure {
                     None => format!("Request message is over the limit of {limit} bytes when decompressed"),
                 }
                 .into(),
+            ),
+            Self::RequestTimeout { limit } => row(
+                "REQUEST_TIMEOUT",
+                Code::DeadlineExceeded,
+                Client,
+                format!(
+                    "The request did not arrive in full within {} ms",
+                    limit.as_millis()
+                )
+                .into(),
+            ),
+            Self::RequestMemoryFull => row(
+                "REQUEST_MEMORY_FULL",
+                Code::Unavailable,
+                Host,
+                "The server has more requests under way than it can hold; try again".into(),
             ),
             Self::NotUnary { empty } => row(
                 "NOT_UNARY",
@@ -284,11 +333,17 @@ impl Failure {
                 Client,
                 "The caller went away".into(),
             ),
-            Self::Overloaded => row(
+            Self::Overloaded { .. } => row(
                 "OVERLOADED",
                 Code::Unavailable,
                 Host,
                 "The server has more calls than it can take; try again".into(),
+            ),
+            Self::RateLimited { .. } => row(
+                "RATE_LIMITED",
+                Code::ResourceExhausted,
+                Client,
+                "Calls come faster than this server allows; try again later".into(),
             ),
             Self::PluginFailed { .. } => row(
                 "PLUGIN_FAILED",
@@ -394,12 +449,19 @@ impl Failure {
 
     fn details(&self, reason: &str) -> ErrorDetails {
         let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, [] as [(String, String); 0]);
-        if let Self::Upstream(refusal) = self
-            && let Some(delay) = refusal.retry_after()
-        {
+        if let Some(delay) = self.retry_after() {
             details.set_retry_info(Some(delay));
         }
         details
+    }
+
+    /// When the same call may be served, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after } | Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::Upstream(refusal) => refusal.retry_after(),
+            _ => None,
+        }
     }
 }
 

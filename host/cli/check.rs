@@ -125,7 +125,13 @@ fn claimed_twice(
 /// What would be served. Values for plugins are not shown: they may be secret.
 fn summary(config: &Config, services: &BTreeMap<String, Vec<String>>, unserved: &[&MethodName]) -> String {
     let mut page = String::from("The configuration is valid.\n");
-    let _ = writeln!(page, "listen   {}", config.server.listen);
+    let server = &config.server;
+    if server.listen_tcp {
+        let _ = writeln!(page, "listen   {}", server.listen);
+    }
+    if let Some(path) = &server.unix_socket {
+        let _ = writeln!(page, "listen   unix:{}", path.display());
+    }
     let _ = writeln!(page, "data     {}", config.server.data.display());
     for (name, plugin) in &config.plugins {
         let isolation = match plugin.isolation {

@@ -58,10 +58,21 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         .await
         .map_err(|refused| refusal(config, refused))?;
     tokio::spawn(reloading.context("cannot watch the plugin files")?);
+    let certificates = app.reload_certificates();
+    tokio::spawn(certificates.context("cannot watch the files of the certificate")?);
     tokio::spawn(keys.context("cannot watch the keys of the issuers")?);
     // From here on a signal drains, so before anybody is told that the host serves.
     let shutdown = shutdown::requested().context("cannot listen to signals")?;
-    tracing::info!(address = %app.local_addr()?, "listening");
+    let listening = app.listening()?;
+    let unix_socket = listening
+        .unix_socket
+        .as_ref()
+        .map(|path| tracing::field::display(path.display()));
+    tracing::info!(
+        address = listening.address.map(tracing::field::display),
+        unix_socket,
+        "listening"
+    );
     app.run(shutdown).await
 }
 

@@ -234,14 +234,7 @@ impl Config {
 
     /// Values that are right by themselves and wrong together.
     fn check_agreement(&self, errors: &mut Vec<ConfigError>) {
-        if let (Some(default), Some(max)) = (self.server.default_deadline, self.server.max_deadline)
-            && default > max
-        {
-            errors.push(self.error(
-                "server.default_deadline_ms",
-                "is longer than server.max_deadline_ms",
-            ));
-        }
+        self.check_server(errors);
         if self.store.max_key_bytes + self.store.max_value_bytes > self.store.max_transaction_bytes {
             let problem = "is too small for one entry of store.max_key_bytes and store.max_value_bytes";
             errors.push(self.error("store.max_transaction_bytes", problem));
@@ -307,6 +300,26 @@ impl Config {
                     format!("cannot read {}: {error}", file.display()),
                 ));
             }
+        }
+    }
+
+    fn check_server(&self, errors: &mut Vec<ConfigError>) {
+        let server = &self.server;
+        if let (Some(default), Some(max)) = (server.default_deadline, server.max_deadline)
+            && default > max
+        {
+            errors.push(self.error(
+                "server.default_deadline_ms",
+                "is longer than server.max_deadline_ms",
+            ));
+        }
+        if server.max_request_memory_bytes / 2 < server.max_request_bytes {
+            let problem = "is less than twice server.max_request_bytes";
+            errors.push(self.error("server.max_request_memory_bytes", problem));
+        }
+        if !server.listen_tcp && server.unix_socket.is_none() {
+            let problem = "is false and server.unix_socket is not set, so there is nothing to listen on";
+            errors.push(self.error("server.listen_tcp", problem));
         }
     }
 

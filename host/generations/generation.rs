@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
+use crate::admission::{Claim, Share, Stay};
 use crate::capability::Namespace;
+use crate::capability::store::Transaction;
 use crate::capability::upstream::Refusal;
 use crate::metadata::AnswerMetadata;
 use crate::observe::printable;
@@ -37,7 +38,7 @@ pub struct Generation {
     pub(super) context: Arc<PluginContext>,
     /// As many as the description has.
     pub(super) methods: Vec<Method>,
-    pub(super) permits: Option<Arc<Semaphore>>,
+    pub(super) share: Arc<Share>,
     /// Present with `isolation = "reuse"`.
     pub(super) pool: Option<Pool>,
     /// None only while it is being dropped.
@@ -48,6 +49,7 @@ pub struct Generation {
 pub(super) struct Method {
     policy: MethodPolicy,
     habit: Habit,
+    stay: Stay,
 }
 
 impl Method {
@@ -55,26 +57,18 @@ impl Method {
         Self {
             policy,
             habit: Habit::default(),
+            stay: Stay::default(),
         }
     }
 }
 
 /// A handler that ran to its end.
-pub enum Finished {
-    /// It answered, and what it staged may be committed.
-    Answered {
-        /// The encoded response.
-        message: Vec<u8>,
-        /// With what it staged and set.
-        attempt: Attempt,
-    },
-    /// It failed the call, and what it staged is gone.
-    Refused {
-        /// The handler's own.
-        status: GuestStatus,
-        /// What it set.
-        metadata: AnswerMetadata,
-    },
+pub struct Finished {
+    /// The encoded response with what is to be committed before it is sent, or the handler's own status, with
+    /// which nothing is.
+    pub outcome: Result<(Vec<u8>, Transaction), GuestStatus>,
+    /// What it set.
+    pub metadata: AnswerMetadata,
 }
 
 impl Generation {
@@ -83,9 +77,14 @@ impl Generation {
         &self.methods[method].policy
     }
 
-    /// The permits of a plugin with a bound of its own.
-    pub fn permits(&self) -> Option<&Arc<Semaphore>> {
-        self.permits.as_ref()
+    /// What a call of a method is admitted by.
+    pub fn claim(&self, method: usize) -> Claim<'_> {
+        let method = &self.methods[method];
+        Claim {
+            share: &self.share,
+            bound: method.policy.bound.as_ref(),
+            stay: &method.stay,
+        }
     }
 
     /// Runs one attempt in a sandbox: a fresh one, or with `isolation = "reuse"` an idle one.
@@ -153,13 +152,15 @@ impl Generation {
         if attempt.upstream.diverged() {
             return Err(Refusal::Diverged.into());
         }
-        Ok(match outcome {
-            Ok(message) => Finished::Answered { message, attempt },
-            // What it staged can be thousands of entries, and is dropped where the handler ran.
-            Err(status) => Finished::Refused {
-                status: status.into(),
-                metadata: attempt.answer,
-            },
+        let Attempt {
+            transaction, answer, ..
+        } = attempt;
+        Ok(Finished {
+            // What a failed handler staged can be thousands of entries, and is dropped where it ran.
+            outcome: outcome
+                .map(|message| (message, transaction))
+                .map_err(GuestStatus::from),
+            metadata: answer,
         })
     }
 

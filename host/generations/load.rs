@@ -171,7 +171,7 @@ impl Loader {
             description,
             loaded_at: SystemTime::now(),
             context: Arc::new(context),
-            permits: plugin.permits.clone(),
+            share: plugin.share.clone(),
             pool: (plugin.config.isolation == Isolation::Reuse).then(|| {
                 let policy = ReusePolicy {
                     max_calls: plugin.config.max_reuse_calls,

@@ -11,3 +11,4 @@ pub use gate::GateError;
 pub use generation::{Finished, Generation};
 pub use load::{LoadError, Loader};
 pub use registry::{PluginSettings, Registry};
+pub use settings::division;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::generation::Generation;
 use super::load::{LoadError, Loader};
+use crate::admission::Share;
 use crate::capability::Namespace;
 use crate::config::{self, MethodName};
 use crate::dispatch::Dispatcher;
@@ -22,8 +23,8 @@ pub struct PluginSettings {
     pub config: config::Plugin,
     /// What holds for its methods.
     pub methods: MethodPolicies,
-    /// With `max_concurrent_calls`: shared by all generations of the plugin.
-    pub permits: Option<Arc<Semaphore>>,
+    /// Of the host's slots: shared by all generations of the plugin.
+    pub share: Arc<Share>,
 }
 
 /// Loads plugins and makes them live.

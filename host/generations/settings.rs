@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::sync::Semaphore;
 
 use super::load::Loader;
 use super::registry::PluginSettings;
+use crate::admission::{Division, Share};
 use crate::capability::Namespace;
 use crate::capability::limits::Limits;
 use crate::capability::upstream::{Target, TargetOptions, Upstreams};
@@ -27,14 +27,11 @@ impl PluginSettings {
     /// If a name cannot be a namespace; the configuration's rule for names is stricter.
     pub fn all(config: &Config) -> anyhow::Result<Vec<Self>> {
         let settings = config.plugins.iter().map(|(name, plugin)| {
-            let permits = plugin
-                .max_concurrent_calls
-                .map(|calls| Arc::new(Semaphore::new(calls)));
             Ok(Self {
                 name: Namespace::new(name.as_str())?,
                 config: plugin.clone(),
                 methods: MethodPolicies::new(config, plugin),
-                permits,
+                share: Arc::new(Share::new(division(config), plugin.max_concurrent_calls)),
             })
         });
         settings.collect()
@@ -121,6 +118,16 @@ fn upstreams(config: &Config) -> anyhow::Result<Upstreams> {
         Target::new(name.as_str(), options).with_context(|| format!("upstreams.{name}"))
     });
     Ok(Upstreams::new(targets.collect::<anyhow::Result<Vec<_>>>()?))
+}
+
+/// How the host's slots are divided among its plugins.
+pub fn division(config: &Config) -> Division {
+    Division {
+        running: config.server.max_concurrent_calls,
+        waiting: config.server.max_queued_calls,
+        plugins: config.plugins.len(),
+        threads: worker_threads(config),
+    }
 }
 
 /// As many as serve calls: an idle host has all its processors for a call that computes.

@@ -10,6 +10,7 @@ use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use flate2::read::{GzEncoder, ZlibEncoder};
 use http::{HeaderMap, HeaderValue};
 
+use super::framing::Held;
 use crate::status::Failure;
 
 /// Bytes that are read between two chances for other calls on the same thread.
@@ -174,7 +175,7 @@ async fn compress(message: &[u8], encoding: Encoding) -> io::Result<Option<Vec<u
             Box::new(encoder)
         }
     };
-    read_within(reader, message.len() / 2, message.len() - 1).await
+    read_within(reader, message.len() / 2, message.len() - 1, |_| Ok(())).await
 }
 
 /// The longest a message of at most `limit` bytes can be when it is compressed. Data that does not compress
@@ -183,11 +184,17 @@ pub(super) fn longest_compressed(limit: usize) -> usize {
     limit.saturating_add(limit / 256).saturating_add(1024)
 }
 
-/// Undoes the compression of a message, of which no more than `limit` bytes are ever held.
+/// Undoes the compression of a message, of which no more than `limit` bytes are ever held, as part of what the
+/// request holds.
 ///
 /// # Errors
-/// If it is longer than `limit`, or is not in that encoding.
-pub(super) async fn decompress(message: &[u8], encoding: Encoding, limit: usize) -> Result<Bytes, Failure> {
+/// If it is longer than `limit`, is not in that encoding, or there is no room for it.
+pub(super) async fn decompress(
+    message: &[u8],
+    encoding: Encoding,
+    limit: usize,
+    held: &mut Held,
+) -> Result<Bytes, Failure> {
     if message.is_empty() {
         // Nothing is nothing in any encoding; some clients do not even write its header.
         return Ok(Bytes::new());
@@ -206,7 +213,18 @@ pub(super) async fn decompress(message: &[u8], encoding: Encoding, limit: usize)
         }
     };
     let expected = message.len().saturating_mul(4);
-    match read_within(reader, expected, limit).await.map_err(broken)? {
+    let mut no_room = None;
+    let room = |bytes| {
+        held.grow(bytes).map_err(|failure| {
+            no_room = Some(failure);
+            io::ErrorKind::OutOfMemory.into()
+        })
+    };
+    let read = read_within(reader, expected, limit, room).await;
+    if let Some(failure) = no_room {
+        return Err(failure);
+    }
+    match read.map_err(broken)? {
         Some(_) if !rest.is_empty() => Err(Failure::MalformedFraming {
             what: "there is more after the end of the compressed message",
         }),
@@ -216,8 +234,14 @@ pub(super) async fn decompress(message: &[u8], encoding: Encoding, limit: usize)
 }
 
 /// Reads to the end, a chunk at a time; none if there are more than `limit` bytes. Holds at most one byte more
-/// than that. `expected` is a first guess at the length.
-async fn read_within(mut reader: impl Read, expected: usize, limit: usize) -> io::Result<Option<Vec<u8>>> {
+/// than that. `expected` is a first guess at the length; `room` is asked before memory is taken, for how many
+/// bytes more.
+async fn read_within(
+    mut reader: impl Read,
+    expected: usize,
+    limit: usize,
+    mut room: impl FnMut(usize) -> io::Result<()>,
+) -> io::Result<Option<Vec<u8>>> {
     // One byte over the limit tells that there is more.
     let most = limit.saturating_add(1);
     let mut bytes = Vec::new();
@@ -226,6 +250,7 @@ async fn read_within(mut reader: impl Read, expected: usize, limit: usize) -> io
         let start = bytes.len();
         if start == bytes.capacity() {
             let grown = (2 * start).max(expected.clamp(256, CHUNK)).min(most);
+            room(grown - start)?;
             bytes.reserve_exact(grown - start);
         }
         bytes.resize((start + CHUNK).min(bytes.capacity()).min(most), 0);
@@ -246,7 +271,17 @@ async fn read_within(mut reader: impl Read, expected: usize, limit: usize) -> io
 
 #[cfg(test)]
 mod tests {
+    use super::super::framing::RequestMemory;
     use super::*;
+
+    async fn decompress(message: &[u8], encoding: Encoding, limit: usize) -> Result<Bytes, Failure> {
+        let mut held = RequestMemory::new(usize::MAX).hold();
+        super::decompress(message, encoding, limit, &mut held).await
+    }
+
+    async fn read_within(reader: impl Read, expected: usize, limit: usize) -> io::Result<Option<Vec<u8>>> {
+        super::read_within(reader, expected, limit, |_| Ok(())).await
+    }
 
     fn text(bytes: usize) -> Vec<u8> {
         b"mortise and tenon, "
@@ -294,6 +329,14 @@ mod tests {
                 64 << 20
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_bomb_stops_where_there_is_no_room() {
+        let bomb = compressed(&vec![0; 1 << 20], Encoding::Zstd).await;
+        let mut held = RequestMemory::new(100_000).hold();
+        let failure = super::decompress(&bomb, Encoding::Zstd, 1 << 20, &mut held).await;
+        assert_eq!(failure, Err(Failure::RequestMemoryFull));
     }
 
     #[tokio::test]

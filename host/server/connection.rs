@@ -4,9 +4,10 @@
 //! answers CANCELLED when that one is first; and it boxes requests and answers more often than is needed.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -16,36 +17,54 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::body::Body;
 
+use super::activity::{Activity, InUse};
 use super::cors::Origins;
+use super::frames::FrameBudgets;
+use super::guard::Guarded;
 use super::health::Health;
-use super::listener::{Accepted, Listener};
-use super::service::{Answer, Services};
+use super::listener::{Accepted, ClientSocket, Listener};
+use super::misconduct::Misconduct;
+use super::peer::{Peer, Peers, Place};
+use super::proxy::{Proxies, ProxyNaming, forwarded_client, read_proxy_header};
+use super::service::{Answer, Caller, Services};
 use super::stream::Stream;
 use super::tls::Tls;
 use crate::auth::ClientCertificate;
 use crate::dispatch::Dispatcher;
+use crate::observe::Throttle;
 use crate::policy::HostPolicies;
 
 /// The smallest read buffer that hyper takes for HTTP/1.1.
 const MIN_HTTP1_BUFFER: usize = 8 * 1024;
 
-/// How long a handshake may still take while the host drains, so that the client can be sent away properly.
-const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
+/// How long what comes before HTTP may still take while the host drains, so that the client can be sent away
+/// properly.
+const OPENING_GRACE: Duration = Duration::from_secs(1);
 
 /// How clients are served, from `[server]`.
 #[derive(Clone)]
 pub struct ServerOptions {
-    /// Announced to clients, as SETTINGS_MAX_HEADER_LIST_SIZE.
+    /// The largest header list that is served.
     pub max_metadata_bytes: u32,
     /// Announced to clients, as SETTINGS_MAX_CONCURRENT_STREAMS.
     pub max_streams_per_connection: u32,
+    /// Of one client: see [`client_of`](super::client_of).
+    pub max_connections_per_peer: usize,
+    /// How long a client may take for what comes before the first request, and for each header list.
+    pub header_timeout: Duration,
+    /// What clients may send besides calls.
+    pub frames: FrameBudgets,
+    /// Proxies that say for whom they connect.
+    pub proxies: Proxies,
     /// None sends no pings.
     pub keepalive_interval: Option<Duration>,
     /// How long a ping may stay unanswered.
     pub keepalive_timeout: Duration,
+    /// When a connection without calls is told to go away; None never does.
+    pub max_connection_idle: Option<Duration>,
     /// When a connection is told to go away; None never does.
     pub max_connection_age: Option<Duration>,
-    /// How long its calls may then take.
+    /// How long the calls of a connection that was told to go away may take.
     pub max_connection_age_grace: Duration,
     /// Whether reflection is served.
     pub reflection: bool,
@@ -70,11 +89,10 @@ pub async fn serve(
 ) {
     let server = Arc::new(Server {
         http: http(options),
-        tls: options.tls.clone(),
-        handshake_timeout: options.handshake_timeout,
-        max_age: options.max_connection_age,
-        max_age_grace: options.max_connection_age_grace,
+        peers: Peers::new(options.max_connections_per_peer),
+        misconduct: Throttle::default(),
         services: Services::new(dispatcher, health, options, draining.clone()),
+        options: options.clone(),
     });
     let mut connections = JoinSet::new();
     loop {
@@ -122,58 +140,74 @@ async fn aged(max_age: Option<Duration>) {
 }
 
 fn http(options: &ServerOptions) -> auto::Builder<TokioExecutor> {
+    // A list over `max_metadata_bytes` gets a gRPC status that says so, which hyper cannot give. So it lets
+    // through twice as much, and announces that. Beyond, its answer is HTTP status 431.
+    let let_through = options.max_metadata_bytes.saturating_mul(2);
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(options.max_metadata_bytes)
+        .max_header_list_size(let_through)
         .max_concurrent_streams(options.max_streams_per_connection)
+        // As many as there may be. The default of 20 is reached by a client whose calls all time out at once.
+        .max_pending_accept_reset_streams(options.max_streams_per_connection as usize)
         .keep_alive_interval(options.keepalive_interval)
         .keep_alive_timeout(options.keepalive_timeout);
-    // The timer also ends a client that is slow to send its headers, after hyper's 30 seconds. The buffer is
-    // what bounds those headers; a longer list is answered 431, as it is over HTTP/2.
     http.http1()
         .timer(TokioTimer::new())
-        .max_buf_size(MIN_HTTP1_BUFFER.max(options.max_metadata_bytes as usize));
+        // Also ends a connection that is kept alive for longer without a request.
+        .header_read_timeout(options.header_timeout)
+        .max_buf_size(MIN_HTTP1_BUFFER.max(let_through as usize));
     http
 }
 
 /// What all connections share.
 struct Server {
     http: auto::Builder<TokioExecutor>,
-    tls: Option<Tls>,
-    handshake_timeout: Duration,
-    max_age: Option<Duration>,
-    max_age_grace: Duration,
+    options: ServerOptions,
+    peers: Arc<Peers>,
+    /// What the log says of clients that were sent away.
+    misconduct: Throttle<Misconduct>,
     services: Services,
+}
+
+/// A connection on which HTTP can begin.
+struct Opened {
+    stream: Stream,
+    /// The client, or a proxy that names its clients in each request.
+    peer: Peer,
+    names_clients: bool,
+    _place: Option<Place>,
 }
 
 impl Server {
     /// Serves one connection to its end.
     async fn serve(self: Arc<Self>, accepted: Accepted, mut draining: watch::Receiver<bool>) {
         let Accepted {
-            stream,
+            socket,
             peer,
-            _permit,
+            permit: _permit,
         } = accepted;
-        let stream = match &self.tls {
-            None => Stream::Plain(stream),
-            Some(tls) => {
-                let handshake = tokio::time::timeout(self.handshake_timeout, tls.accept(stream));
-                let handshake = tokio::select! {
-                    handshake = handshake => handshake,
-                    () = drained_for(HANDSHAKE_GRACE, &mut draining) => return,
-                };
-                match handshake {
-                    Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-                    Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS handshake"),
-                    Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
-                }
-            }
+        let opened = tokio::select! {
+            opened = self.open(socket, peer) => opened,
+            () = drained_for(OPENING_GRACE, &mut draining) => return,
         };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(misconduct) => return self.log(misconduct, peer),
+        };
+        let peer = opened.peer;
+        let certificate = opened.stream.client_certificate();
+        let (stream, verdict) = Guarded::new(opened.stream, self.options.frames, self.options.header_timeout);
+        let activity = Activity::new();
         let service = ConnectionService {
             server: self.clone(),
-            peer: peer.clone(),
-            certificate: stream.client_certificate(),
+            peer,
+            names_clients: opened.names_clients,
+            caller: Caller {
+                peer: peer.to_string().into(),
+                activity: activity.clone(),
+            },
+            certificate,
         };
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
@@ -184,37 +218,138 @@ impl Server {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
-            () = aged(self.max_age) => {
+            () = outlived(&activity, &self.options) => {
                 connection.as_mut().graceful_shutdown();
-                match tokio::time::timeout(self.max_age_grace, connection).await {
+                match tokio::time::timeout(self.options.max_connection_age_grace, connection).await {
                     Ok(ended) => ended,
                     Err(_) => return tracing::debug!(%peer, "max_connection_age_grace_s passed"),
                 }
             }
         };
-        if let Err(error) = ended {
-            tracing::debug!(%peer, error, "a connection ended early");
+        match (verdict.get(), ended) {
+            (Some(misconduct), _) => self.log(*misconduct, peer),
+            (None, Err(error)) if Misconduct::is_flood(&*error) => self.log(Misconduct::Refused, peer),
+            (None, Err(error)) => tracing::debug!(%peer, error, "a connection ended early"),
+            (None, Ok(())) => {}
+        }
+    }
+
+    /// What comes before HTTP: whom a proxy speaks for, a place for the client, TLS.
+    async fn open(&self, mut socket: ClientSocket, peer: Peer) -> Result<Opened, Misconduct> {
+        let options = &self.options;
+        let naming = options.proxies.naming(peer);
+        let mut client = peer;
+        if naming == Some(ProxyNaming::ProxyProtocol) {
+            let header = async {
+                match &mut socket {
+                    ClientSocket::Network(stream) => read_proxy_header(stream, peer).await,
+                    ClientSocket::Unix(stream) => read_proxy_header(stream, peer).await,
+                }
+            };
+            client = match tokio::time::timeout(options.header_timeout, header).await {
+                Ok(Ok(client)) => client,
+                Ok(Err(error)) => {
+                    tracing::debug!(%peer, %error, "no PROXY header");
+                    return Err(Misconduct::NoProxyHeader);
+                }
+                Err(_) => return Err(Misconduct::TooSlow),
+            };
+        }
+        let place = match client.ip() {
+            // A trusted proxy's own connections are those of all its clients.
+            Some(_) if naming.is_some() && client == peer => None,
+            Some(ip) => Some(self.peers.admit(ip).ok_or(Misconduct::TooManyConnections)?),
+            None => None,
+        };
+        let stream = match (socket, &options.tls) {
+            (ClientSocket::Unix(stream), _) => Stream::Unix(stream),
+            (ClientSocket::Network(stream), None) => Stream::Plain(stream),
+            (ClientSocket::Network(stream), Some(tls)) => {
+                match tokio::time::timeout(options.handshake_timeout, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%peer, %error, "no TLS handshake");
+                        return Err(Misconduct::NoHandshake);
+                    }
+                    Err(_) => return Err(Misconduct::TooSlow),
+                }
+            }
+        };
+        Ok(Opened {
+            stream,
+            peer: client,
+            names_clients: naming == Some(ProxyNaming::XForwardedFor),
+            _place: place,
+        })
+    }
+
+    fn log(&self, misconduct: Misconduct, peer: Peer) {
+        if !misconduct.is_notable() {
+            return tracing::debug!(%peer, "a connection was closed: {misconduct}");
+        }
+        if let Some(suppressed) = self.misconduct.admit(misconduct, Instant::now()) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            tracing::warn!(%peer, suppressed, "a connection was closed: {misconduct}");
         }
     }
 }
 
-/// Calls of one client.
+/// Completes when a connection has its age, or was idle for long enough.
+async fn outlived(activity: &Activity, options: &ServerOptions) {
+    tokio::select! {
+        () = aged(options.max_connection_age) => {}
+        () = activity.idle_for(options.max_connection_idle) => {}
+    }
+}
+
+/// Calls of one client, or of the clients of one proxy.
 #[derive(Clone)]
 struct ConnectionService {
     server: Arc<Server>,
-    peer: Arc<str>,
+    peer: Peer,
+    names_clients: bool,
+    caller: Caller,
     certificate: Option<ClientCertificate>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Response = super::framing::Response;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = InProgress;
 
-    fn call(&self, mut request: Request<Incoming>) -> Answer {
+    fn call(&self, request: Request<Incoming>) -> InProgress {
+        let mut request = request.map(Body::new);
         if let Some(certificate) = &self.certificate {
             request.extensions_mut().insert(certificate.clone());
         }
-        self.server.services.call(request.map(Body::new), &self.peer)
+        let services = &self.server.services;
+        let answer = if self.names_clients {
+            let client = forwarded_client(request.headers(), self.peer, &self.server.options.proxies);
+            let caller = Caller {
+                peer: client.to_string().into(),
+                activity: self.caller.activity.clone(),
+            };
+            services.call(request, &caller)
+        } else {
+            services.call(request, &self.caller)
+        };
+        InProgress {
+            answer,
+            _in_use: self.caller.activity.begin(),
+        }
+    }
+}
+
+/// An answer to come, until which its connection is in use.
+struct InProgress {
+    answer: Answer,
+    _in_use: InUse,
+}
+
+impl Future for InProgress {
+    type Output = Result<super::framing::Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.answer.as_mut().poll(cx)
     }
 }

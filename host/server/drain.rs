@@ -7,16 +7,19 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::sync::watch;
 
+use super::activity::InUse;
+
 /// A response body that goes on as it is until the host drains, and then ends with UNAVAILABLE, which tells
 /// clients to look elsewhere.
 pub(super) struct UntilDrained {
     /// None once it has ended.
     body: Option<tonic::body::Body>,
     drained: Pin<Box<dyn Future<Output = ()> + Send>>,
+    _in_use: InUse,
 }
 
 impl UntilDrained {
-    pub(super) fn new(body: tonic::body::Body, mut draining: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(body: tonic::body::Body, mut draining: watch::Receiver<bool>, in_use: InUse) -> Self {
         let drained = Box::pin(async move {
             // A closed channel means the host is gone, which is draining too.
             let _ = draining.wait_for(|draining| *draining).await;
@@ -24,6 +27,7 @@ impl UntilDrained {
         Self {
             body: Some(body),
             drained,
+            _in_use: in_use,
         }
     }
 }

@@ -1,23 +1,47 @@
-//! The listening socket and its connections.
+//! The listening sockets and their connections.
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::peer::Peer;
+use super::unix_socket::{UnixSocket, UnixSocketError, UnixSocketOptions};
 
 const BACKLOG: i32 = 1024;
 
 /// How long accepting pauses after the system refused a connection, for instance for want of descriptors.
-const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A bound socket that accepts at most so many connections at once; further ones wait in the backlog.
+/// What to listen on.
+#[derive(Debug, Clone)]
+pub struct ListenOptions {
+    /// None listens on no network.
+    pub address: Option<SocketAddr>,
+    /// Other processes of the same user that ask for it may listen on the address too.
+    pub reuse_port: bool,
+    /// One more socket, for processes of this machine.
+    pub unix_socket: Option<UnixSocketOptions>,
+    /// Over both; further connections wait in the backlog.
+    pub max_connections: usize,
+    /// How long what was sent to a client may wait to be taken, by the client's system, before the connection is
+    /// cut. None leaves it to the system.
+    pub send_timeout: Option<Duration>,
+}
+
+/// Bound sockets that accept at most so many connections at once; further ones wait in the backlog.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    network: Option<TcpListener>,
+    unix: Option<UnixSocket>,
     connections: Arc<Semaphore>,
+    send_timeout: Option<Duration>,
 }
 
 /// Why the address could not be listened on.
@@ -34,31 +58,58 @@ pub enum ListenError {
         /// The system's reason.
         error: io::Error,
     },
+    /// It is the Unix-domain socket's path.
+    #[error(transparent)]
+    UnixSocket(#[from] UnixSocketError),
+}
+
+/// Where clients find the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listening {
+    /// With the port the system chose if 0 was asked for.
+    pub address: Option<SocketAddr>,
+    /// The path of the Unix-domain socket.
+    pub unix_socket: Option<PathBuf>,
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.address, &self.unix_socket) {
+            (Some(address), _) => address.fmt(f),
+            (None, Some(path)) => write!(f, "unix:{}", path.display()),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 impl Listener {
-    /// Binds `address`. `[::]` also takes IPv4, and means `0.0.0.0` where the system has no IPv6.
-    /// With `reuse_port`, other processes of the same user that ask for it may listen there too.
-    pub fn bind(address: SocketAddr, max_connections: usize, reuse_port: bool) -> Result<Self, ListenError> {
-        let bound = match bind(address, reuse_port) {
-            Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() && address.is_ipv6() => {
-                bind((Ipv4Addr::UNSPECIFIED, address.port()).into(), reuse_port)
-            }
-            bound => bound,
-        };
-        let socket = bound.map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => ListenError::InUse(address),
-            _ => ListenError::Other { address, error },
-        })?;
+    /// Binds the sockets. The address `[::]` also takes IPv4, and means `0.0.0.0` where the system has no IPv6.
+    ///
+    /// # Errors
+    /// If one cannot be had.
+    pub fn bind(options: &ListenOptions) -> Result<Self, ListenError> {
+        let network = options
+            .address
+            .map(|address| bind_network(address, options.reuse_port))
+            .transpose()?;
+        let unix = options.unix_socket.as_ref().map(UnixSocket::bind).transpose()?;
         Ok(Self {
-            socket,
-            connections: Arc::new(Semaphore::new(max_connections)),
+            network,
+            unix,
+            connections: Arc::new(Semaphore::new(options.max_connections)),
+            send_timeout: options.send_timeout,
         })
     }
 
-    /// The address it is bound to, with the port the system chose if 0 was asked for.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// If the system does not know.
+    pub fn listening(&self) -> io::Result<Listening> {
+        Ok(Listening {
+            address: self.network.as_ref().map(TcpListener::local_addr).transpose()?,
+            unix_socket: self.unix.as_ref().map(|unix| unix.path().to_owned()),
+        })
     }
 
     /// The next connection. Never fails: one refused connection is not the end of all. May be dropped at any
@@ -69,8 +120,12 @@ impl Listener {
             let Ok(permit) = self.connections.clone().acquire_owned().await else {
                 continue;
             };
-            match self.socket.accept().await {
-                Ok((stream, peer)) => return Accepted::new(stream, peer, permit),
+            let accepted = tokio::select! {
+                accepted = accept_network(self.network.as_ref()) => accepted,
+                accepted = accept_unix(self.unix.as_ref()) => accepted,
+            };
+            match accepted {
+                Ok((socket, peer)) => return self.accepted(socket, peer, permit),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -79,15 +134,69 @@ impl Listener {
         }
     }
 
-    /// The next connection of the backlog, if one waits and may be had. It asks the kernel itself, because the
+    /// The next connection of a backlog, if one waits and may be had. It asks the kernel itself, because the
     /// runtime may not have heard yet.
     pub(super) fn take_waiting(&self) -> Option<Accepted> {
         let permit = self.connections.clone().try_acquire_owned().ok()?;
-        let (stream, peer) = SockRef::from(&self.socket).accept().ok()?;
+        let (socket, peer) = self.take_waiting_network().or_else(|| self.take_waiting_unix())?;
+        Some(self.accepted(socket, peer, permit))
+    }
+
+    fn take_waiting_network(&self) -> Option<(ClientSocket, Peer)> {
+        let (stream, peer) = SockRef::from(self.network.as_ref()?).accept().ok()?;
         stream.set_nonblocking(true).ok()?;
         let stream = TcpStream::from_std(stream.into()).ok()?;
-        Some(Accepted::new(stream, peer.as_socket()?, permit))
+        Some((ClientSocket::Network(stream), Peer::network(peer.as_socket()?)))
     }
+
+    fn take_waiting_unix(&self) -> Option<(ClientSocket, Peer)> {
+        let (stream, _) = SockRef::from(&self.unix.as_ref()?.listener).accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        let stream = UnixStream::from_std(stream.into()).ok()?;
+        Some((ClientSocket::Unix(stream), Peer::Unix))
+    }
+
+    fn accepted(&self, socket: ClientSocket, peer: Peer, permit: OwnedSemaphorePermit) -> Accepted {
+        if let ClientSocket::Network(stream) = &socket {
+            // Small answers should not wait for the last one's acknowledgement.
+            let options = stream
+                .set_nodelay(true)
+                .and_then(|()| SockRef::from(stream).set_tcp_user_timeout(self.send_timeout));
+            if let Err(error) = options {
+                tracing::debug!(%error, "a connection lacks its options");
+            }
+        }
+        Accepted { socket, peer, permit }
+    }
+}
+
+async fn accept_network(listener: Option<&TcpListener>) -> io::Result<(ClientSocket, Peer)> {
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
+    let (stream, peer) = listener.accept().await?;
+    Ok((ClientSocket::Network(stream), Peer::network(peer)))
+}
+
+async fn accept_unix(socket: Option<&UnixSocket>) -> io::Result<(ClientSocket, Peer)> {
+    let Some(socket) = socket else {
+        return std::future::pending().await;
+    };
+    let (stream, _) = socket.listener.accept().await?;
+    Ok((ClientSocket::Unix(stream), Peer::Unix))
+}
+
+fn bind_network(address: SocketAddr, reuse_port: bool) -> Result<TcpListener, ListenError> {
+    let bound = match bind(address, reuse_port) {
+        Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() && address.is_ipv6() => {
+            bind((Ipv4Addr::UNSPECIFIED, address.port()).into(), reuse_port)
+        }
+        bound => bound,
+    };
+    bound.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse(address),
+        _ => ListenError::Other { address, error },
+    })
 }
 
 fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
@@ -113,30 +222,17 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     ) || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
-/// IPv4 clients of a dual-stack socket are shown, and rate limited, under their IPv4 address.
-fn display_peer(peer: SocketAddr) -> String {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port()).to_string()
+/// A socket of one client.
+pub(super) enum ClientSocket {
+    Network(TcpStream),
+    Unix(UnixStream),
 }
 
 /// A new connection.
 pub(super) struct Accepted {
-    pub(super) stream: TcpStream,
-    /// The client's address, as guests read it.
-    pub(super) peer: Arc<str>,
+    pub(super) socket: ClientSocket,
+    /// Who connected, which may be a proxy.
+    pub(super) peer: Peer,
     /// One of `max_connections`.
-    pub(super) _permit: OwnedSemaphorePermit,
-}
-
-impl Accepted {
-    fn new(stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
-        // Small answers should not wait for the last one's acknowledgement.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY not set");
-        }
-        Self {
-            stream,
-            peer: display_peer(peer).into(),
-            _permit: permit,
-        }
-    }
+    pub(super) permit: OwnedSemaphorePermit,
 }

@@ -1,22 +1,34 @@
 //! The listener and everything between a connection and `dispatch.rs`.
 
+mod activity;
 pub(crate) mod compression;
 mod connection;
 mod cors;
 mod drain;
+mod frames;
 pub(crate) mod framing;
 mod grpc_web;
+mod guard;
 mod health;
 mod http1;
 mod listener;
+mod misconduct;
+mod peer;
+mod proxy;
 mod reflection;
 mod service;
 mod stream;
 mod tls;
+mod unix_socket;
 
 pub use compression::{Compression, Encoding};
 pub use connection::{ServerOptions, serve};
 pub use cors::Origins;
+pub use frames::FrameBudgets;
+pub use framing::{RequestBounds, RequestMemory};
 pub use health::Health;
-pub use listener::{ListenError, Listener};
+pub use listener::{ListenError, ListenOptions, Listener, Listening};
+pub use peer::client_of;
+pub use proxy::{InvalidTrustedProxy, Proxies, ProxyNaming, TrustedProxy};
 pub use tls::{Tls, TlsError, TlsFile, TlsFiles};
+pub use unix_socket::{UnixSocketError, UnixSocketOptions};

@@ -10,6 +10,7 @@ use tonic::body::Body;
 use tonic_reflection::pb::{v1, v1alpha};
 use tower_service::Service;
 
+use super::activity::Activity;
 use super::connection::ServerOptions;
 use super::cors::{self, Origins};
 use super::drain::UntilDrained;
@@ -39,6 +40,15 @@ pub(super) struct Services {
     dispatcher: Arc<Dispatcher>,
 }
 
+/// Who calls.
+#[derive(Clone)]
+pub(super) struct Caller {
+    /// The address, as guests read it.
+    pub(super) peer: Arc<str>,
+    /// Of the connection.
+    pub(super) activity: Arc<Activity>,
+}
+
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 impl Services {
@@ -64,13 +74,13 @@ impl Services {
         }
     }
 
-    /// Answers one request of the client at `peer`.
-    pub(super) fn call(&self, request: Request<Body>, peer: &str) -> Answer {
+    /// Answers one request of `caller`.
+    pub(super) fn call(&self, request: Request<Body>, caller: &Caller) -> Answer {
         if request.version() >= Version::HTTP_2 {
-            return self.answer(request, peer);
+            return self.answer(request, caller);
         }
         let (request, unread) = http1::watch(request);
-        let answer = self.answer(request, peer);
+        let answer = self.answer(request, caller);
         Box::pin(async move {
             let answer = answer.await;
             unread.discard().await;
@@ -78,23 +88,35 @@ impl Services {
         })
     }
 
-    fn answer(&self, request: Request<Body>, peer: &str) -> Answer {
+    fn answer(&self, request: Request<Body>, caller: &Caller) -> Answer {
         if let Some(answer) = self.origins.preflight(&request) {
             return Box::pin(std::future::ready(Ok(answer)));
         }
         let format = match protocol(&request) {
-            Ok(Protocol::Grpc) => return self.route(request, peer),
+            Ok(Protocol::Grpc) => return self.route(request, caller),
             Ok(Protocol::GrpcWeb(format)) => format,
             Err(status) => return Box::pin(std::future::ready(Ok(refusal(status)))),
         };
         let page = self.origins.allowed(request.headers());
-        let answer = self.route(grpc_web::to_grpc(request, format), peer);
+        let answer = self.route(grpc_web::to_grpc(request, format), caller);
         Box::pin(async move {
             let answer = grpc_web::from_grpc(answer.await?, format);
             Ok(match page {
                 Some(origin) => cors::share(answer, origin),
                 None => answer,
             })
+        })
+    }
+
+    /// The host's own streams, health watches above all, would keep a draining host waiting for as long as their
+    /// clients like. Until they end, their connection is in use.
+    fn until_drained(&self, answer: Answer, caller: &Caller) -> Answer {
+        let draining = self.draining.clone();
+        let in_use = caller.activity.begin();
+        Box::pin(async move {
+            Ok(answer
+                .await?
+                .map(|body| Body::new(UntilDrained::new(body, draining, in_use))))
         })
     }
 
@@ -106,7 +128,7 @@ impl Services {
         Ok(())
     }
 
-    fn route(&self, request: Request<Body>, peer: &str) -> Answer {
+    fn route(&self, request: Request<Body>, caller: &Caller) -> Answer {
         let service = request.uri().path().split('/').nth(1).unwrap_or_default();
         if matches!(service, HEALTH | REFLECTION | REFLECTION_V1ALPHA)
             && let Err(refusal) = self.admit(&request)
@@ -115,30 +137,19 @@ impl Services {
             return Box::pin(std::future::ready(Ok(answer)));
         }
         match (service, &self.reflection) {
-            (HEALTH, _) => until_drained(self.health.clone().call(request), &self.draining),
-            (REFLECTION, Some((v1, _))) => until_drained(v1.clone().call(request), &self.draining),
+            (HEALTH, _) => self.until_drained(self.health.clone().call(request), caller),
+            (REFLECTION, Some((v1, _))) => self.until_drained(v1.clone().call(request), caller),
             (REFLECTION_V1ALPHA, Some((_, v1alpha))) => {
-                until_drained(v1alpha.clone().call(request), &self.draining)
+                self.until_drained(v1alpha.clone().call(request), caller)
             }
             _ => {
                 let dispatcher = self.dispatcher.clone();
                 let (head, body) = request.into_parts();
-                let peer = peer.to_owned();
+                let peer = caller.peer.to_string();
                 Box::pin(async move { Ok(dispatcher.serve(head, body, peer).await) })
             }
         }
     }
-}
-
-/// The host's own streams, health watches above all, would keep a draining host waiting for as long as their
-/// clients like.
-fn until_drained(answer: Answer, draining: &watch::Receiver<bool>) -> Answer {
-    let draining = draining.clone();
-    Box::pin(async move {
-        Ok(answer
-            .await?
-            .map(|body| Body::new(UntilDrained::new(body, draining))))
-    })
 }
 
 /// What a request is written in.

@@ -8,6 +8,7 @@ fn one_of_each() -> Vec<Failure> {
         Failure::MalformedTimeout,
         Failure::MalformedBinaryMetadata { key: "k-bin".into() },
         Failure::TooMuchMetadata { limit: 1 },
+        Failure::MetadataTooLarge { size: 2, limit: 1 },
         Failure::UnknownMethod { path: "/a/b".into() },
         Failure::Auth(auth::Refusal::TokenMissing),
         Failure::Auth(auth::Refusal::TokenInvalid {
@@ -22,6 +23,10 @@ fn one_of_each() -> Vec<Failure> {
             size: Some(2),
             limit: 1,
         },
+        Failure::RequestTimeout {
+            limit: std::time::Duration::from_secs(1),
+        },
+        Failure::RequestMemoryFull,
         Failure::NotUnary { empty: true },
         Failure::MalformedFraming { what: "x" },
         Failure::UnsupportedEncoding {
@@ -30,7 +35,12 @@ fn one_of_each() -> Vec<Failure> {
         },
         Failure::DeadlineExceeded,
         Failure::Cancelled,
-        Failure::Overloaded,
+        Failure::Overloaded {
+            retry_after: Duration::from_secs(1),
+        },
+        Failure::RateLimited {
+            retry_after: Duration::from_secs(1),
+        },
         Failure::PluginFailed { cause: cause() },
         Failure::PluginOutOfMemory {
             limit: 1,

@@ -20,7 +20,7 @@ in_both_modes!(
     unknown_methods_are_unimplemented,
     answers_have_the_frames_they_should,
     grpc_needs_http_2,
-    headers_over_the_limit_get_an_http_answer,
+    headers_over_the_limit_are_refused,
     reasons_can_be_left_out,
 );
 
@@ -285,26 +285,44 @@ async fn grpc_needs_http_2(isolation: Isolation) {
     host.stop().await;
 }
 
-/// HTTP answers before gRPC has read anything: 431 (RFC 9113, section 10.5.1), which gRPC clients read as UNKNOWN.
-async fn headers_over_the_limit_get_an_http_answer(isolation: Isolation) {
+async fn headers_over_the_limit_are_refused(isolation: Isolation) {
     let limit = "[server]\nmax_metadata_bytes = 8192";
     let host = Setup::of(Plugin::faults(isolation)).with(limit).start().await;
     let (raw, message) = (host.raw().await, framed(&EchoRequest::default()));
     let long = "x".repeat(9000);
     let answer = raw.call(ECHO, &[("long", &long)], message.clone()).await;
-    assert_eq!(answer.http, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    assert_eq!(
+        (answer.code(), answer.reason().as_str()),
+        (Code::ResourceExhausted, "METADATA_TOO_LARGE")
+    );
+    assert!(answer.trailers.is_none(), "Trailers-Only");
     let mut request = tonic::Request::new(EchoRequest::default());
-    let value = long.parse().expect("ASCII");
-    request.metadata_mut().insert("long", value);
+    request
+        .metadata_mut()
+        .insert("long", long.parse().expect("ASCII"));
     let status = host.faults().echo(request).await.expect_err("refused");
-    assert_eq!(status.code(), Code::Unknown, "{status:?}");
-    // The connection goes on.
-    raw.call(ECHO, &[], message.clone())
-        .await
-        .message::<EchoResponse>();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    // Entries count by more than their length: these by 34 bytes each.
+    let many: Vec<_> = (0..240).map(|_| ("k", "v")).collect();
+    let answer = raw.call(ECHO, &many, message.clone()).await;
+    assert_eq!(answer.reason(), "METADATA_TOO_LARGE");
     let web = [("content-type", "application/grpc-web"), ("long", &long)];
-    let answer = http1::send(host.address, Method::POST, ECHO, &web, message).await;
+    let answer = http1::send(host.address, Method::POST, ECHO, &web, message.clone()).await;
+    assert_eq!(answer.http, StatusCode::OK);
+    assert_eq!(answer.headers["grpc-status"], "8");
+    let answer = raw.call(ECHO, &web, message.clone()).await;
+    assert_eq!(answer.reason(), "METADATA_TOO_LARGE");
+
+    // HTTP answers before gRPC has read anything: 431 (RFC 9113, section 10.5.1), which gRPC clients read as
+    // UNKNOWN.
+    let longer = "x".repeat(2 * 8192);
+    let answer = raw.call(ECHO, &[("long", &longer)], message.clone()).await;
     assert_eq!(answer.http, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    let web = [("content-type", "application/grpc-web"), ("long", &longer)];
+    let answer = http1::send(host.address, Method::POST, ECHO, &web, message.clone()).await;
+    assert_eq!(answer.http, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    // The connection goes on.
+    raw.call(ECHO, &[], message).await.message::<EchoResponse>();
     host.stop().await;
 }
 

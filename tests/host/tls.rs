@@ -1,10 +1,13 @@
 //! TLS, with and without certificates of clients.
 
+mod reload;
+
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -39,8 +42,15 @@ fn authority(name: &str) -> Authority {
 
 /// A certificate for this name, and its key, both in PEM.
 fn issue(authority: &Authority, name: &str) -> (String, String) {
+    issue_for(authority, name, 2000..3000)
+}
+
+/// The same, valid from the beginning of one year to that of another.
+fn issue_for(authority: &Authority, name: &str, years: Range<i32>) -> (String, String) {
     let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+    let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+    params.not_before = date_time_ymd(years.start, 1, 1);
+    params.not_after = date_time_ymd(years.end, 1, 1);
     let certificate = params.signed_by(&key, authority).expect("a certificate");
     (certificate.pem(), key.serialize_pem())
 }
@@ -234,7 +244,55 @@ async fn files_that_do_not_do_are_refused_at_the_start() {
         "garbage.pem",
         "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
     );
+    let (expired, expired_key) = issue_for(&files.authority, "localhost", 2000..2020);
+    files.write("expired.pem", &expired);
+    files.write("expired-key.pem", &expired_key);
+    let (early, early_key) = issue_for(&files.authority, "localhost", 2900..3000);
+    files.write("early.pem", &early);
+    files.write("early-key.pem", &early_key);
+    // A valid certificate that comes with one of its issuer's that is not.
+    let (certificate, _) = issue(&files.authority, "localhost");
+    files.write("expired-issuer.pem", &(certificate + &expired));
+    files.write(
+        "encrypted-key.pem",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIGbMFcGCSqGSIb3DQEFDTBKMCkG\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    files.write(
+        "encrypted-old-key.pem",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nMIGb\n\
+         -----END RSA PRIVATE KEY-----\n",
+    );
     for (certificate, key, client_ca, reason) in [
+        (
+            "expired.pem",
+            "expired-key.pem",
+            None,
+            "expired.pem: certificate 1 has expired, on 2020-01-01T00:00:00Z: put a new one there",
+        ),
+        (
+            "early.pem",
+            "early-key.pem",
+            None,
+            "early.pem: certificate 1 is not valid before 2900-01-01T00:00:00Z",
+        ),
+        (
+            "expired-issuer.pem",
+            "key.pem",
+            None,
+            "expired-issuer.pem: certificate 2 has expired",
+        ),
+        (
+            "certificate.pem",
+            "encrypted-key.pem",
+            None,
+            "encrypted-key.pem is encrypted, and the host has no passphrase",
+        ),
+        (
+            "certificate.pem",
+            "encrypted-old-key.pem",
+            None,
+            "encrypted-old-key.pem is encrypted, and the host has no passphrase",
+        ),
         ("gone.pem", "key.pem", None, "server.tls_certificate: cannot read"),
         (
             "empty.pem",

@@ -2,6 +2,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod crafted;
+pub(crate) mod frames;
 pub(crate) mod host;
 pub(crate) mod http1;
 pub(crate) mod live;

@@ -107,6 +107,17 @@ impl RawClient {
         self.call(path, headers, framed(message)).await
     }
 
+    /// Whether a call is answered at all. The host may close the connection instead.
+    pub(crate) async fn is_served(&self, path: &str, message: &impl Message) -> bool {
+        let body = UnsyncBoxBody::new(Full::new(framed(message)));
+        let request = self.request(path, &[], body);
+        let mut connection = self.connection.clone();
+        within_patience("an answer, or none", async {
+            connection.ready().await.is_ok() && connection.send_request(request).await.is_ok()
+        })
+        .await
+    }
+
     /// A call whose answer nobody expects. Dropping it resets the stream.
     pub(crate) async fn abandoned(&self, path: &str, message: &impl Message) {
         let body = UnsyncBoxBody::new(Full::new(framed(message)));
@@ -165,6 +176,11 @@ pub(crate) struct SlowCall {
 }
 
 impl SlowCall {
+    /// Sends a part of the message.
+    pub(crate) async fn send(&self, part: Bytes) {
+        self.body.send(part).await.expect("the request is being sent");
+    }
+
     /// Sends the message and waits for the answer.
     pub(crate) async fn finish(self, message: &impl Message) -> RawAnswer {
         self.body

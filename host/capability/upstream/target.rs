@@ -1,4 +1,4 @@
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -14,10 +14,9 @@ use super::headers;
 use super::options::TargetOptions;
 use super::status::Pushback;
 use super::{Caller, Failed, Refusal, Reply, Request};
-use crate::admission::Admission;
+use crate::admission::{Gate, Inside, Queue};
 use crate::deadline::{self, Deadline};
 use crate::observe::printable;
-use crate::status::Failure;
 
 /// Between two tries, doubled each time and then varied by up to a fifth.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -45,7 +44,8 @@ pub struct Target {
     /// The one that serves: a first call may come from the threads of lower priority, and the connection must
     /// not stay there. None where nothing is served.
     runtime: Option<Handle>,
-    turns: Admission,
+    turns: Arc<Gate>,
+    queue: Queue,
     breaker: Breaker,
 }
 
@@ -76,7 +76,8 @@ impl Target {
             endpoint: endpoint(&options)?,
             channel: OnceLock::new(),
             runtime: Handle::try_current().ok(),
-            turns: Admission::new(options.max_concurrent, options.max_queued),
+            turns: Gate::new(options.max_concurrent),
+            queue: Queue::new(options.max_queued),
             breaker: Breaker::new(options.breaker_failures, options.breaker_open),
             options,
         })
@@ -105,14 +106,7 @@ impl Target {
         let framed = exchange::framed(&request.message);
         let patience = Patience::new(caller.deadline, request.timeout, self.options.timeout);
 
-        let _turn = self
-            .turns
-            .admit(None, &patience.deadline)
-            .await
-            .map_err(|failure| match failure {
-                Failure::Overloaded => self.overloaded(),
-                _ => self.timed_out(),
-            })?;
+        let _turn = self.turn(&patience.deadline).await?;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -123,6 +117,17 @@ impl Target {
             tracing::debug!(upstream = self.name, tries, "upstream call failed, trying again");
             tokio::time::sleep(pause).await;
         }
+    }
+
+    async fn turn(&self, deadline: &Deadline) -> Result<Inside, Refusal> {
+        if let Some(turn) = self.turns.try_enter() {
+            return Ok(turn);
+        }
+        let _place = self.queue.take_place().ok_or_else(|| Refusal::Overloaded {
+            target: self.name.clone(),
+        })?;
+        let turn = deadline.bound(self.turns.enter()).await;
+        turn.map_err(|_| self.timed_out())
     }
 
     fn allowed(&self, method: &str) -> Result<Uri, Refusal> {
@@ -172,6 +177,11 @@ impl Target {
             Ok(Err(broken)) => Err(self.broken(&broken).into()),
             Err(_) => Err(self.timed_out().into()),
         };
+        // Many targets watch the same deadline, and say in their own way that it has passed.
+        let outcome = match patience.deadline.expired() {
+            true => Err(self.timed_out().into()),
+            false => outcome,
+        };
         let now = Instant::now();
         if let Some(well) = patience.verdict(&outcome, now) {
             self.log_change(leave.judge(well, now));
@@ -209,12 +219,6 @@ impl Target {
             self.endpoint.connect_lazy()
         };
         self.channel.get_or_init(connect).clone()
-    }
-
-    fn overloaded(&self) -> Refusal {
-        Refusal::Overloaded {
-            target: self.name.clone(),
-        }
     }
 
     fn timed_out(&self) -> Refusal {

@@ -17,6 +17,7 @@ use crate::generations::watch::FolderWatch;
 use crate::generations::{Generation, Registry};
 use crate::observe::logging;
 use crate::plugin::description::find_method;
+use crate::server::Listening;
 use crate::shutdown;
 
 /// Builds a plugin, serves it, and rebuilds and swaps it on every save.
@@ -78,11 +79,11 @@ async fn develop(args: &DevArgs, project: &Project, first: Build, watch: FolderW
     logging::init(&config.log)?;
     let app = App::start(&config).await?;
     app.load_plugins().await?;
-    let address = app.local_addr()?;
+    let listening = app.listening()?;
     let registry = app.registry.clone();
     // From here on a signal drains, so before anybody is told that the host serves.
     let shutdown = shutdown::requested().context("cannot listen to signals")?;
-    announce(project, &registry, address);
+    announce(project, &registry, &listening);
     let rebuilding = async {
         let failed = rebuild_on_change(project, &registry, first.sources, watch).await;
         if let Err(error) = &failed {
@@ -146,7 +147,7 @@ fn configuration(args: &DevArgs, project: &Project, build: &Build) -> anyhow::Re
     )?)
 }
 
-fn announce(project: &Project, registry: &Registry, address: SocketAddr) {
+fn announce(project: &Project, registry: &Registry, address: &Listening) {
     for live in &registry.live_generations() {
         eprintln!(
             "mortise: ready: {} {} serves {} on {address}",

@@ -7,18 +7,22 @@ use toml::de::DeValue;
 
 mod auth;
 mod choice;
+mod network;
 mod number;
 mod plugin;
+mod rate;
 mod secret;
 mod text;
 mod upstream;
 
 pub(super) use auth::{Paths, Scopes, Text, Texts};
 pub(super) use choice::{Choices, choice, choices, toggle};
+pub(super) use network::{TrustedProxies, file_mode};
 pub(super) use number::{
     GIB, KIB, MIB, TIB, bytes, count, count_u32, long_bytes, long_count, millis, seconds,
 };
 pub(super) use plugin::{FreeTable, Grants};
+pub(super) use rate::RateText;
 pub(super) use text::{Origins, address, log_filter, path_to};
 pub(super) use upstream::{AllowedMethods, MetadataKeys, Url};
 

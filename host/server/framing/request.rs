@@ -1,58 +1,60 @@
-//! gRPC messages on the wire: one length-prefixed message in, one out.
-//!
-//! tonic's own decoder would serve, but answers some protocol errors with other codes than the gRPC
-//! documents ask for (no message or two on a unary call: UNIMPLEMENTED; over the size limit:
-//! RESOURCE_EXHAUSTED), and its response type merges initial metadata of a failed call into the trailers.
+//! The one message of a unary request.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, header};
-use http_body::{Body, Frame, SizeHint};
+use bytes::{Buf, Bytes};
+use futures_util::FutureExt;
+use http::HeaderMap;
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 
-use super::compression::{Compression, Encoded, decompress, longest_compressed};
-use super::grpc_web;
+use super::super::compression::{Compression, decompress, longest_compressed};
+use super::super::grpc_web;
+use super::PREFIX;
+use super::memory::{Held, RequestMemory};
 use crate::status::Failure;
 
-/// A compression flag and a big-endian length (gRPC over HTTP/2, "Length-Prefixed-Message").
-const PREFIX: usize = 5;
+/// What a request costs that has to be waited for, besides its headers and its message: a stream and a task.
+const WAITING_BYTES: usize = 4 * 1024;
 
-/// Messages up to this size are copied behind their prefix, so that they leave in one DATA frame.
-const COPY_UP_TO: usize = 16 * 1024;
+/// Bounds on what a client may send for one call.
+#[derive(Debug, Clone)]
+pub struct RequestBounds {
+    /// The message, in bytes, when it is not compressed.
+    pub max_bytes: usize,
+    /// How long it may take to arrive, from the headers on.
+    pub timeout: Duration,
+    /// Where it is held.
+    pub memory: Arc<RequestMemory>,
+}
 
-/// Reads the one message of a unary request and waits for the end of the stream.
+/// Reads the one message of a unary request and waits for the end of the stream. What it holds of the memory for
+/// requests is given back when the second value is dropped.
 ///
-/// Neither what arrives nor what it is decompressed to is ever held beyond `limit`. The announced length is
-/// checked before the message is read.
+/// Neither what arrives nor what it is decompressed to is ever held beyond the bounds. The announced length is
+/// checked before the message is read, and what is reserved grows with what arrives.
 pub(crate) async fn read_unary(
     headers: &HeaderMap,
-    mut body: tonic::body::Body,
-    limit: usize,
+    body: tonic::body::Body,
+    bounds: &RequestBounds,
     compression: &Compression,
-) -> Result<Bytes, Failure> {
+) -> Result<(Bytes, Held), Failure> {
     let encoding = compression.of_request(headers)?;
-    let mut received = Received::new(encoding.is_some(), limit);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            if grpc_web::is_not_base64(&error) {
-                return Failure::MalformedFraming {
-                    what: "the body of a grpc-web-text call is not base64",
-                };
-            }
-            // Else a body fails when the client resets the stream or the connection breaks.
-            Failure::Cancelled
-        })?;
-        if let Ok(data) = frame.into_data() {
-            received.push(data)?;
+    let mut received = Received::new(encoding.is_some(), bounds);
+    tokio::time::timeout(bounds.timeout, received.read(headers, body))
+        .await
+        .map_err(|_| Failure::RequestTimeout {
+            limit: bounds.timeout,
+        })??;
+    let (message, mut held) = received.finish()?;
+    let bytes = match encoding {
+        Some(encoding) if message.compressed => {
+            decompress(&message.bytes, encoding, bounds.max_bytes, &mut held).await?
         }
-    }
-    let message = received.finish()?;
-    match encoding {
-        Some(encoding) if message.compressed => decompress(&message.bytes, encoding, limit).await,
-        _ => Ok(message.bytes),
-    }
+        _ => message.bytes,
+    };
+    Ok((bytes, held))
 }
 
 /// A message as it came.
@@ -61,15 +63,19 @@ struct Message {
     bytes: Bytes,
 }
 
-/// The request so far: its first data frame as it came, and a buffer of its own only if there are more.
+/// The request so far.
 struct Received {
-    first: Bytes,
-    rest: BytesMut,
+    /// All of it, if it came as one frame that ended the stream. Any other frame is copied: it would hold on to
+    /// what was read from the connection along with it, for as long as the client likes.
+    whole: Bytes,
+    parts: Vec<u8>,
     prefix: Option<Prefix>,
     /// Whether the message may be compressed.
     encoded: bool,
     /// Of the message when it is not compressed, in bytes.
     limit: usize,
+    held: Held,
+    waited: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -79,26 +85,59 @@ struct Prefix {
 }
 
 impl Received {
-    fn new(encoded: bool, limit: usize) -> Self {
+    fn new(encoded: bool, bounds: &RequestBounds) -> Self {
         Self {
-            first: Bytes::new(),
-            rest: BytesMut::new(),
+            whole: Bytes::new(),
+            parts: Vec::new(),
             prefix: None,
             encoded,
-            limit,
+            limit: bounds.max_bytes,
+            held: bounds.memory.hold(),
+            waited: false,
         }
     }
 
-    fn push(&mut self, data: Bytes) -> Result<(), Failure> {
-        if self.rest.is_empty() && self.first.is_empty() {
-            self.first = data;
-        } else {
-            if self.rest.is_empty() {
-                let expected = self.prefix.map_or(PREFIX, |prefix| PREFIX + prefix.length);
-                self.rest.reserve(expected);
-                self.rest.put_slice(&self.first);
+    async fn read(&mut self, headers: &HeaderMap, mut body: tonic::body::Body) -> Result<(), Failure> {
+        while let Some(frame) = self.next(headers, &mut body).await? {
+            if let Ok(data) = frame.into_data() {
+                self.push(data, body.is_end_stream())?;
             }
-            self.rest.put_slice(&data);
+        }
+        Ok(())
+    }
+
+    async fn next(
+        &mut self,
+        headers: &HeaderMap,
+        body: &mut tonic::body::Body,
+    ) -> Result<Option<Frame<Bytes>>, Failure> {
+        let frame = match body.frame().now_or_never() {
+            Some(frame) => frame,
+            None => {
+                if !self.waited {
+                    self.waited = true;
+                    self.held.grow(WAITING_BYTES + header_bytes(headers))?;
+                }
+                body.frame().await
+            }
+        };
+        frame.transpose().map_err(|error| {
+            if grpc_web::is_not_base64(&error) {
+                return Failure::MalformedFraming {
+                    what: "the body of a grpc-web-text call is not base64",
+                };
+            }
+            // Else a body fails when the client resets the stream or the connection breaks.
+            Failure::Cancelled
+        })
+    }
+
+    fn push(&mut self, data: Bytes, last: bool) -> Result<(), Failure> {
+        if last && self.parts.is_empty() {
+            self.whole = data;
+        } else {
+            self.make_room(data.len())?;
+            self.parts.extend_from_slice(&data);
         }
         if self.prefix.is_none() {
             self.prefix = self.announced()?;
@@ -109,6 +148,20 @@ impl Received {
             }
             _ => Ok(()),
         }
+    }
+
+    /// For so many bytes more: twice as many as there was room for, but not more than are to come.
+    fn make_room(&mut self, bytes: usize) -> Result<(), Failure> {
+        let (length, capacity) = (self.parts.len(), self.parts.capacity());
+        let needed = length + bytes;
+        if needed <= capacity {
+            return Ok(());
+        }
+        let announced = self.prefix.map_or(0, |prefix| PREFIX + prefix.length);
+        let room = needed.max(announced.min(2 * capacity));
+        self.held.grow(room - capacity)?;
+        self.parts.reserve_exact(room - length);
+        Ok(())
     }
 
     fn announced(&self) -> Result<Option<Prefix>, Failure> {
@@ -142,28 +195,29 @@ impl Received {
     }
 
     fn bytes(&self) -> &[u8] {
-        if self.rest.is_empty() {
-            &self.first
+        if self.parts.is_empty() {
+            &self.whole
         } else {
-            &self.rest
+            &self.parts
         }
     }
 
-    fn finish(self) -> Result<Message, Failure> {
+    fn finish(self) -> Result<(Message, Held), Failure> {
         let received = self.bytes().len();
         match self.prefix {
             None if received == 0 => Err(Failure::NotUnary { empty: true }),
             Some(prefix) if received == PREFIX + prefix.length => {
-                let mut bytes = if self.rest.is_empty() {
-                    self.first
+                let mut bytes = if self.parts.is_empty() {
+                    self.whole
                 } else {
-                    self.rest.freeze()
+                    self.parts.into()
                 };
                 bytes.advance(PREFIX);
-                Ok(Message {
+                let message = Message {
                     compressed: prefix.compressed,
                     bytes,
-                })
+                };
+                Ok((message, self.held))
             }
             _ => Err(Failure::MalformedFraming {
                 what: "the stream ended inside a message",
@@ -172,107 +226,19 @@ impl Received {
     }
 }
 
-/// A whole answer, as HTTP.
-pub(crate) type Response = http::Response<tonic::body::Body>;
-
-/// An OK answer: headers with `initial`, the message, trailers with `trailing`.
-pub(crate) fn ok(message: Encoded, mut initial: HeaderMap, mut trailing: HeaderMap) -> Response {
-    if let Some(encoding) = message.encoding {
-        initial.insert("grpc-encoding", HeaderValue::from_static(encoding.name()));
-    }
-    let compressed = u8::from(message.encoding.is_some());
-    let message = message.bytes;
-    trailing.insert("grpc-status", HeaderValue::from_static("0"));
-    let mut data = [Bytes::new(), Bytes::new()];
-    // Messages are within `max_response_bytes`, which is at most 4 GiB - 1.
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    let small = message.len() <= COPY_UP_TO;
-    let mut head = BytesMut::with_capacity(PREFIX + if small { message.len() } else { 0 });
-    head.put_u8(compressed);
-    head.put_u32(length);
-    if small {
-        head.put_slice(&message);
-    } else {
-        data[1] = message.into();
-    }
-    data[0] = head.freeze();
-    respond(
-        initial,
-        UnaryBody {
-            data,
-            trailers: Some(trailing),
-        },
-    )
-}
-
-/// A failed answer: with any initial metadata HEADERS then trailers, else one HEADERS frame
-/// (gRPC over HTTP/2, "Trailers-Only").
-pub(crate) fn failed(status: &tonic::Status, initial: HeaderMap, mut trailing: HeaderMap) -> Response {
-    if status.add_header(&mut trailing).is_err() {
-        // Only a message that cannot be a header value gets here, and tonic percent-encodes messages.
-        trailing.insert("grpc-status", HeaderValue::from_static("13"));
-    }
-    if initial.is_empty() {
-        return respond(
-            trailing,
-            UnaryBody {
-                data: [Bytes::new(), Bytes::new()],
-                trailers: None,
-            },
-        );
-    }
-    respond(
-        initial,
-        UnaryBody {
-            data: [Bytes::new(), Bytes::new()],
-            trailers: Some(trailing),
-        },
-    )
-}
-
-fn respond(mut headers: HeaderMap, body: UnaryBody) -> Response {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    let mut response = http::Response::new(tonic::body::Body::new(body));
-    *response.headers_mut() = headers;
-    response
-}
-
-/// At most two data frames, then trailers if there are any.
-struct UnaryBody {
-    data: [Bytes; 2],
-    trailers: Option<HeaderMap>,
-}
-
-impl Body for UnaryBody {
-    type Data = Bytes;
-    type Error = tonic::Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        for data in &mut self.data {
-            if !data.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(data)))));
-            }
-        }
-        Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.trailers.is_none() && self.data.iter().all(Bytes::is_empty)
-    }
-
-    /// Unknown: of an exact size hyper would make a `content-length`, which gRPC answers do not carry.
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
-    }
+/// About what a header list takes in memory.
+fn header_bytes(headers: &HeaderMap) -> usize {
+    let entry =
+        |(name, value): (&http::HeaderName, &http::HeaderValue)| name.as_str().len() + value.len() + 32;
+    headers.iter().map(entry).sum()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::compression::Encoding;
+    use super::super::super::compression::Encoding;
     use super::*;
+    use bytes::BufMut;
+    use http::HeaderValue;
     use http_body_util::StreamBody;
 
     fn every_compression() -> Compression {
@@ -290,7 +256,14 @@ mod tests {
             .map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk))))
             .collect();
         let body = StreamBody::new(futures_util::stream::iter(frames));
-        read_unary(headers, tonic::body::Body::new(body), limit, &every_compression()).await
+        let bounds = RequestBounds {
+            max_bytes: limit,
+            timeout: Duration::from_secs(60),
+            memory: RequestMemory::new(1 << 20),
+        };
+        let compression = every_compression();
+        let read = read_unary(headers, tonic::body::Body::new(body), &bounds, &compression);
+        read.await.map(|(message, _)| message)
     }
 
     /// Sends `bytes` in frames of `frame` bytes.
