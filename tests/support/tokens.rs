@@ -31,7 +31,7 @@ pub(crate) struct TokenKey {
 enum Key {
     Secret(Vec<u8>),
     Rsa(Box<RsaKeyPair>, &'static dyn RsaEncoding),
-    Curve(KeyPair),
+    Curve(Box<KeyPair>),
 }
 
 impl TokenKey {
@@ -64,17 +64,17 @@ impl TokenKey {
 
     pub(crate) fn es256() -> Self {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
-        Self::new("ES256", Key::Curve(key))
+        Self::new("ES256", Key::Curve(Box::new(key)))
     }
 
     pub(crate) fn es384() -> Self {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key");
-        Self::new("ES384", Key::Curve(key))
+        Self::new("ES384", Key::Curve(Box::new(key)))
     }
 
     pub(crate) fn ed25519() -> Self {
         let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
-        Self::new("EdDSA", Key::Curve(key))
+        Self::new("EdDSA", Key::Curve(Box::new(key)))
     }
 
     /// The same key under a name, which its tokens then have.
