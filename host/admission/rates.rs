@@ -1,13 +1,14 @@
 //! How often callers may call, by the operator's token buckets.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
 use crate::capability::Namespace;
 use crate::capability::limits::{Limits, MAX_BUCKET_BYTES, Rate};
+use crate::server::client_of;
 use crate::status::Failure;
 
 /// Buckets of one set: the host's, or those of a method.
@@ -86,16 +87,9 @@ impl CallerRates {
 
 /// The part of `peer` that one client cannot change at will.
 fn network(peer: &str) -> String {
-    let ip = match peer.parse::<SocketAddr>() {
-        Ok(address) => address.ip().to_canonical(),
-        Err(_) => return peer.to_owned(),
-    };
-    match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => {
-            let network = u128::from(ip) >> 64 << 64;
-            format!("{}/64", Ipv6Addr::from(network))
-        }
+    match peer.parse::<SocketAddr>() {
+        Ok(address) => client_of(address.ip()).to_string(),
+        Err(_) => peer.to_owned(),
     }
 }
 

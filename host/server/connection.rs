@@ -97,6 +97,7 @@ pub async fn serve(
         http: http(options),
         peers: Peers::new(options.max_connections_per_peer),
         misconduct: Throttle::default(),
+        metrics: listener.metrics().clone(),
         services: Services::new(dispatcher, health, options, draining.clone()),
         options: options.clone(),
     });
@@ -173,6 +174,7 @@ struct Server {
     peers: Arc<Peers>,
     /// What the log says of clients that were sent away.
     misconduct: Throttle<Misconduct>,
+    metrics: Arc<ConnectionMetrics>,
     services: Services,
 }
 
@@ -188,9 +190,13 @@ struct Opened {
 impl Server {
     /// Serves one connection to its end.
     async fn serve(self: Arc<Self>, accepted: Accepted, mut draining: watch::Receiver<bool>) {
-        let Accepted { socket, peer, open } = accepted;
+        let Accepted {
+            socket,
+            peer,
+            open: _open,
+        } = accepted;
         let opened = tokio::select! {
-            opened = self.open(socket, peer, &open.metrics) => opened,
+            opened = self.open(socket, peer) => opened,
             () = drained_for(OPENING_GRACE, &mut draining) => return,
         };
         let opened = match opened {
@@ -240,12 +246,7 @@ impl Server {
     }
 
     /// What comes before HTTP: whom a proxy speaks for, a place for the client, TLS.
-    async fn open(
-        &self,
-        mut socket: ClientSocket,
-        peer: Peer,
-        metrics: &ConnectionMetrics,
-    ) -> Result<Opened, Misconduct> {
+    async fn open(&self, mut socket: ClientSocket, peer: Peer) -> Result<Opened, Misconduct> {
         let options = &self.options;
         let naming = options.proxies.naming(peer);
         let mut client = peer;
@@ -278,12 +279,12 @@ impl Server {
                 match tokio::time::timeout(options.handshake_timeout, tls.accept(stream)).await {
                     Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
                     Ok(Err(error)) => {
-                        metrics.tls_failed.increment();
+                        self.metrics.tls_failed.increment();
                         tracing::debug!(%peer, %error, "no TLS handshake");
                         return Err(Misconduct::NoHandshake);
                     }
                     Err(_) => {
-                        metrics.tls_timed_out.increment();
+                        self.metrics.tls_timed_out.increment();
                         return Err(Misconduct::TooSlow);
                     }
                 }
@@ -298,6 +299,7 @@ impl Server {
     }
 
     fn log(&self, misconduct: Misconduct, peer: Peer) {
+        self.metrics.count(misconduct);
         if !misconduct.is_notable() {
             return tracing::debug!(%peer, "a connection was closed: {misconduct}");
         }

@@ -255,7 +255,7 @@ pub(super) struct Accepted {
 
 /// Held while a connection is open.
 pub(super) struct Open {
-    pub(super) metrics: Arc<ConnectionMetrics>,
+    metrics: Arc<ConnectionMetrics>,
     /// One of `max_connections`.
     _permit: OwnedSemaphorePermit,
 }

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tonic::Code;
 
 use super::generation::{GenerationMetrics, Identity, Method, State};
-use super::instrument::{Counter, nanos};
+use super::instrument::nanos;
 use super::page::Page;
 use super::{process, table};
 use crate::capability::events::Progress;
@@ -269,23 +269,14 @@ impl Collector {
         let accepted = metrics.accepted.value();
         page.single(&table::CONNECTIONS_ACCEPTED, accepted);
         page.single(&table::CONNECTIONS_OPEN, accepted.saturating_sub(closed));
-        let mut by_reason = |metric, reasons: &[(&str, &Counter)]| {
-            let mut family = page.family(metric);
-            for (reason, count) in reasons {
-                family.sample(&[reason], count.value());
-            }
-        };
-        by_reason(
-            &table::CONNECTIONS_REFUSED,
-            &[("not_accepted", &metrics.not_accepted)],
-        );
-        by_reason(
-            &table::TLS_HANDSHAKE_FAILURES,
-            &[
-                ("failed", &metrics.tls_failed),
-                ("timeout", &metrics.tls_timed_out),
-            ],
-        );
+        let mut family = page.family(&table::CONNECTIONS_REFUSED);
+        family.sample(&[&"not_accepted"], metrics.not_accepted.value());
+        for (reason, count) in metrics.refused() {
+            family.sample(&[&reason], count);
+        }
+        let mut family = page.family(&table::TLS_HANDSHAKE_FAILURES);
+        family.sample(&[&"failed"], metrics.tls_failed.value());
+        family.sample(&[&"timeout"], metrics.tls_timed_out.value());
     }
 }
 

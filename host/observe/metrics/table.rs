@@ -188,7 +188,7 @@ table! {
     CONNECTIONS_ACCEPTED = Counter "mortise_connections_accepted" [];
     /// Client connections that are open.
     CONNECTIONS_OPEN = Gauge "mortise_connections_open" [];
-    /// Client connections that were turned away before anything was read from them, by why.
+    /// Client connections that the system did not hand over (not_accepted), or that were closed for what their clients did: too_many, no_proxy_header, too_slow, takes_nothing, flood, http2 (a bound of the protocol).
     CONNECTIONS_REFUSED = Counter "mortise_connections_refused" ["reason"];
     /// Connections that ended in the TLS handshake, by why: failed or timeout.
     TLS_HANDSHAKE_FAILURES = Counter "mortise_tls_handshake_failures" ["reason"];
