@@ -72,34 +72,22 @@ impl Endless {
     }
 }
 
-/// Waits until a call with a short deadline meets this end.
-async fn until_it_meets(client: &RawClient, reason: &str) {
-    until_some(reason, async || {
-        let answer = client
-            .unary(COUNT, &[("grpc-timeout", "50m")], &CountRequest {})
-            .await;
-        (answer.code() != Code::Ok && answer.reason() == reason).then_some(())
+/// Waits until so many calls hold a sandbox, and so many wait for one.
+async fn until_there_are(host: &Host, running: u32, waiting: u32) {
+    until_some("calls that run and wait", async || {
+        let metrics = host.metrics().await;
+        let now = |name| metrics.value(name, &[]).expect("it is always there");
+        let expected = (f64::from(running), f64::from(waiting));
+        ((now("mortise_calls_admitted"), now("mortise_queue_length")) == expected).then_some(())
     })
     .await;
 }
 
-/// Starts a call that will run as soon as it can.
-async fn queue(client: &RawClient) -> JoinHandle<RawAnswer> {
-    let start = || {
-        let client = client.clone();
-        tokio::spawn(async move { client.unary(COUNT, &[], &CountRequest {}).await })
-    };
-    let mut queued = start();
-    until_some("a full queue", async || {
-        // It was too early, and ran, or a look took its place.
-        if queued.is_finished() {
-            queued = start();
-        }
-        let look = [("grpc-timeout", "50m")];
-        let answer = client.unary(COUNT, &look, &CountRequest {}).await;
-        (answer.code() != Code::Ok && answer.reason() == "OVERLOADED" && !queued.is_finished()).then_some(())
-    })
-    .await;
+/// Starts a call behind one that runs.
+async fn queue(host: &Host, client: &RawClient) -> JoinHandle<RawAnswer> {
+    let client = client.clone();
+    let queued = tokio::spawn(async move { client.unary(COUNT, &[], &CountRequest {}).await });
+    until_there_are(host, 1, 1).await;
     queued
 }
 
@@ -112,8 +100,8 @@ async fn guests_stop_when_their_callers_go_away(isolation: Isolation) {
     for path in [LOOP, SLEEP] {
         for leaving in [Leaving::Reset, Leaving::Closed, Leaving::Dropped] {
             let endless = Endless::start(&host, leaving, path).await;
-            until_it_meets(&client, "DEADLINE_EXCEEDED").await;
-            let next = queue(&client).await;
+            until_there_are(&host, 1, 0).await;
+            let next = queue(&host, &client).await;
             let left = Instant::now();
             endless.leave(leaving);
             let next = next.await.expect("the call does not panic");
@@ -137,11 +125,11 @@ async fn a_cancelled_call_leaves_the_queue(isolation: Isolation) {
         .await;
     let client = host.raw().await;
     let endless = Endless::start(&host, Leaving::Reset, LOOP).await;
-    until_it_meets(&client, "DEADLINE_EXCEEDED").await;
-    let queued = queue(&client).await;
+    until_there_are(&host, 1, 0).await;
+    let queued = queue(&host, &client).await;
     queued.abort();
     // A place in the queue again.
-    until_it_meets(&client, "DEADLINE_EXCEEDED").await;
+    until_there_are(&host, 1, 0).await;
     endless.leave(Leaving::Reset);
     client
         .unary(COUNT, &[], &CountRequest {})
@@ -155,7 +143,6 @@ async fn what_was_staged_is_discarded(isolation: Isolation) {
         .with(ONE_AND_ONE)
         .start()
         .await;
-    let client = host.raw().await;
     let request = WriteThenRequest {
         key: "staged".into(),
         value: b"by a call that was cancelled".to_vec(),
@@ -164,7 +151,7 @@ async fn what_was_staged_is_discarded(isolation: Isolation) {
     let writer = host.raw().await;
     let writing =
         tokio::spawn(async move { writer.abandoned("/faults.v1.Faults/WriteThen", &request).await });
-    until_it_meets(&client, "DEADLINE_EXCEEDED").await;
+    until_there_are(&host, 1, 0).await;
     writing.abort();
     let key = "staged".into();
     let read = host.faults().read(ReadRequest { key }).await.expect("answered");
