@@ -2,8 +2,8 @@
 //!
 //! Counting must cost a call next to nothing, so what belongs to a method is resolved when its generation is
 //! loaded ([`GenerationMetrics`]), and a call that ends adds to a few atomics. Everything else is read from where
-//! it is anyway, or counted by the part that it happens in, when somebody asks for a [`Page`]; [`table`] lists
-//! all of it, [`collect`] gathers it.
+//! it is anyway, or counted by the part that it happens in, when somebody asks for a page; `table` lists
+//! all of it, `collect` gathers it.
 
 mod call;
 mod collect;

@@ -8,7 +8,7 @@ use std::fmt::{Display, Write as _};
 use super::instrument::Distribution;
 use super::table::{Kind, Metric};
 
-/// The media type of a [`Page`].
+/// The media type of a page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A page in the making.
