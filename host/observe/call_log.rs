@@ -15,6 +15,9 @@ use crate::status::{Blame, Failure, code_name};
 /// Request ids are shown up to this length.
 const MAX_SHOWN_BYTES: usize = 256;
 
+/// The target of all of them, by which an operator asks for more of them (`log.filter`).
+const TARGET: &str = "mortise::calls";
+
 /// Of the lines about slow calls, where others have the reason of a failure.
 const SLOW: &str = "SLOW_CALL";
 
@@ -68,10 +71,10 @@ impl CallLog {
 
     /// A handler answered, with OK or a status of its own.
     pub fn answered(&self, code: tonic::Code, took: Duration) {
-        if tracing::enabled!(tracing::Level::DEBUG) {
+        if tracing::enabled!(target: TARGET, tracing::Level::DEBUG) {
             let code = code_name(code);
             Span::current().record("status", code);
-            tracing::debug!(code, ms = millis(took), "call answered");
+            tracing::debug!(target: TARGET, code, ms = millis(took), "call answered");
         }
     }
 
@@ -82,7 +85,7 @@ impl CallLog {
         let late = *failure == Failure::DeadlineExceeded;
         if row.blame == Blame::Client && !late {
             let cause = failure.cause().map(display);
-            tracing::debug!(reason, code, blame, ms, cause, "call failed: {}", row.message);
+            tracing::debug!(target: TARGET, reason, code, blame, ms, cause, "call failed: {}", row.message);
             return;
         }
         let Some(suppressed) = self.admit(reason, plugin) else {
@@ -91,10 +94,11 @@ impl CallLog {
         Span::current().record("status", code);
         if late {
             // Nobody's fault for sure: a client in a hurry, or a plugin that takes too long.
-            tracing::info!(reason, code, ms, suppressed, "call failed: {}", row.message);
+            tracing::info!(target: TARGET, reason, code, ms, suppressed, "call failed: {}", row.message);
         } else {
             let cause = failure.cause().map(display);
             tracing::error!(
+                target: TARGET,
                 reason,
                 code,
                 blame,
@@ -118,6 +122,7 @@ impl CallLog {
         };
         let stages = record.stages();
         tracing::warn!(
+            target: TARGET,
             code = code_name(code),
             ms = millis(took),
             read_ms = stages.millis(Stage::Read),
