@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::{print, printable};
 use crate::config::{Config, Plugin};
-use crate::generations::{Loader, PluginSettings};
+use crate::generations::{Inspected, Loader, PluginSettings};
 use crate::plugin::artifact::Artifact;
-use crate::plugin::description::{self, Description};
+use crate::plugin::description;
 
 /// Prints what a plugin's component is.
 ///
@@ -47,6 +47,8 @@ pub struct Inspection {
     pub grants: Vec<Grant>,
     /// What `[plugins.NAME.config]` may set.
     pub config: Vec<ConfigKey>,
+    /// How its program is linked to the host: `direct`, or `component` and why.
+    pub linking: String,
     /// The size of the file in bytes.
     pub size_bytes: u64,
     /// `sha256:` and the digest of the file in hexadecimal.
@@ -126,12 +128,13 @@ fn analyse(file: &Path) -> anyhow::Result<Inspection> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let description = runtime.block_on(loader.inspect(artifact.clone(), &plugin))?;
-    Ok(Inspection::new(&artifact, &description))
+    let inspected = runtime.block_on(loader.inspect(artifact.clone(), &plugin))?;
+    Ok(Inspection::new(&artifact, &inspected))
 }
 
 impl Inspection {
-    fn new(artifact: &Artifact, description: &Description) -> Self {
+    fn new(artifact: &Artifact, inspected: &Inspected) -> Self {
+        let description = &inspected.description;
         let services = description.services().into_iter().map(|service| Service {
             name: service.to_owned(),
             methods: description
@@ -149,6 +152,10 @@ impl Inspection {
             imports: artifact.imports.clone(),
             grants: description.grants.iter().map(Grant::from).collect(),
             config: description.config.iter().map(ConfigKey::from).collect(),
+            linking: match &inspected.unfit {
+                None => "direct".to_owned(),
+                Some(unfit) => format!("component, because {unfit}"),
+            },
             size_bytes: artifact.bytes.len() as u64,
             digest: artifact.digest.to_string(),
         }
@@ -163,6 +170,7 @@ impl Inspection {
         line("name", &self.name);
         line("version", &self.version);
         line("contract", &self.contract);
+        line("linking", &self.linking);
         line("size", &format!("{} bytes", self.size_bytes));
         line("digest", &self.digest);
         for (service, label) in self.services.iter().zip(labels("services")) {

@@ -27,7 +27,7 @@ mod value;
 
 pub use error::{ConfigError, ConfigErrors, Location};
 pub use keys::{
-    Admin, Auth, Cache, Engine, Events, Isolation, Issuer, Log, LogFormat, Method, Plugin, RateLimits,
+    Admin, Auth, Cache, Engine, Events, Isolation, Linking, Issuer, Log, LogFormat, Method, Plugin, RateLimits,
     Server, Store, Upstream,
 };
 pub use method::{InvalidMethodName, MethodName};

@@ -133,7 +133,7 @@ impl Generation {
         };
         let instance = sandbox.instance();
         // Descriptions are bounded to a few thousand methods.
-        let outcome = instance.handle(method as u32, &request).await;
+        let outcome = instance.handle(method as u32, request).await;
         let attempt = instance.finish();
         self.metrics
             .used_memory(instance.memory_bytes(), instance.memory_growths());

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::Semaphore;
-use wasmtime::component::Component;
 
 use super::gate::{self, GateError};
 use super::generation::{Generation, Method};
 use super::registry::PluginSettings;
 use crate::capability::limits::Limits;
 use crate::capability::upstream::{Granted, Upstreams};
-use crate::config::Isolation;
+use crate::config::{Isolation, Linking};
 use crate::metadata::MetadataLimits;
 use crate::observe::metrics::{GenerationMetrics, PluginMetrics};
 use crate::plugin::artifact::{Artifact, ArtifactError};
 use crate::plugin::cache::CompiledCache;
+use crate::plugin::compiled::{Compiled, Form};
 use crate::plugin::description::{Description, DescriptionError};
 use crate::plugin::engine::Engine;
+use crate::plugin::flat::Unfit;
 use crate::plugin::instance::Program;
 use crate::plugin::limits::SandboxLimits;
 use crate::plugin::pool::{Pool, ReusePolicy};
@@ -98,10 +99,25 @@ impl LoadError {
     }
 }
 
+/// A program, and whether its code was kept from an earlier time.
+struct Linked {
+    program: Program,
+    cached: bool,
+}
+
 /// A component that has run once and said what it is.
 struct Prepared {
     program: Program,
     description: Description,
+    unfit: Option<Unfit>,
+}
+
+/// What a component is, whatever the operator allows.
+pub struct Inspected {
+    /// What it says of itself.
+    pub description: Description,
+    /// Why it is run as the component that it is; none if its program is linked to the host directly.
+    pub unfit: Option<Unfit>,
 }
 
 /// Everything that loading needs and generations share.
@@ -156,7 +172,9 @@ impl Loader {
         };
         let digest = artifact.digest;
         gate::check_upstream(&artifact, &plugin.config.grants).map_err(gate)?;
-        let Prepared { program, description } = self.prepare(artifact, plugin).await?;
+        let Prepared {
+            program, description, ..
+        } = self.prepare(artifact, plugin).await?;
         gate::check_grants(&description, &plugin.config.grants).map_err(gate)?;
         gate::check_config(&description, &plugin.config.config).map_err(gate)?;
         let context = self.context(plugin, self.upstreams(plugin, &description));
@@ -189,12 +207,9 @@ impl Loader {
     }
 
     /// What an artifact says of itself, whatever the operator allows.
-    pub async fn inspect(
-        &self,
-        artifact: Artifact,
-        plugin: &PluginSettings,
-    ) -> Result<Description, LoadError> {
-        Ok(self.prepare(artifact, plugin).await?.description)
+    pub async fn inspect(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Inspected, LoadError> {
+        let Prepared { description, unfit, .. } = self.prepare(artifact, plugin).await?;
+        Ok(Inspected { description, unfit })
     }
 
     async fn prepare(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Prepared, LoadError> {
@@ -204,51 +219,80 @@ impl Loader {
             error,
         })?;
         let started = Instant::now();
-        let (component, cached) = self.compile(artifact, &plugin.metrics).await?;
-        let program = Program::link(&self.engine, &component).map_err(|error| LoadError::Link {
-            file: file.clone(),
-            reason: short(&error),
-        })?;
+        let artifact = Arc::new(artifact);
+        let (linked, unfit) = match self.flat(&artifact, plugin).await {
+            Ok(linked) => (linked, None),
+            // Also of whatever is wrong with the component, this path is the judge.
+            Err(unfit) => (self.component(&artifact, plugin).await?, Some(unfit)),
+        };
+        let Linked { program, cached } = linked;
         // While it describes itself there is no call, so it needs nothing outside.
         let context = Arc::new(self.context(plugin, Granted::default()));
         let description = self.describe(&program, &context, &file).await?;
-        tracing::debug!(plugin = %plugin.name, cached, ms = started.elapsed().as_millis() as u64, "loaded");
-        Ok(Prepared { program, description })
+        let ms = started.elapsed().as_millis() as u64;
+        let as_component = unfit.as_ref().map(tracing::field::display);
+        tracing::debug!(plugin = %plugin.name, cached, ms, as_component, "loaded");
+        Ok(Prepared {
+            program,
+            description,
+            unfit,
+        })
+    }
+
+    async fn flat(&self, artifact: &Arc<Artifact>, plugin: &PluginSettings) -> Result<Linked, Unfit> {
+        if plugin.config.linking == Linking::Component {
+            return Err(Unfit::because("its `linking` is set to `component`"));
+        }
+        let form = Form::flat(artifact)?;
+        let compiled = self.compile(artifact.clone(), form, &plugin.metrics).await;
+        let (compiled, cached) =
+            compiled.map_err(|_| Unfit::because("its program does not compile by itself"))?;
+        let program = Program::link(&self.engine, &compiled)
+            .map_err(|_| Unfit::because("it imports functions that only components are offered"))?;
+        Ok(Linked { program, cached })
+    }
+
+    async fn component(&self, artifact: &Arc<Artifact>, plugin: &PluginSettings) -> Result<Linked, LoadError> {
+        let file = || artifact.path.display().to_string();
+        let compiled = self.compile(artifact.clone(), Form::Component, &plugin.metrics).await;
+        let (compiled, cached) = compiled.map_err(|error| LoadError::Compile {
+            file: file(),
+            reason: short(&error),
+        })?;
+        let program = Program::link(&self.engine, &compiled).map_err(|error| LoadError::Link {
+            file: file(),
+            reason: short(&error),
+        })?;
+        Ok(Linked { program, cached })
     }
 
     /// From the cache, or compiled on a background thread and cached. Says which.
     async fn compile(
         &self,
-        artifact: Artifact,
+        artifact: Arc<Artifact>,
+        form: Form,
         metrics: &Arc<PluginMetrics>,
-    ) -> Result<(Component, bool), LoadError> {
+    ) -> wasmtime::Result<(Compiled, bool)> {
         let _turn = self.compiling.acquire().await;
         let (engine, cache, metrics) = (self.engine.wasm().clone(), self.cache.clone(), metrics.clone());
-        let file = artifact.path.display().to_string();
         let compiled = tokio::task::spawn_blocking(move || {
-            if let Some(component) = cache
-                .as_ref()
-                .and_then(|cache| cache.load(artifact.digest, &engine))
-            {
+            let kept = cache.as_ref().and_then(|cache| cache.load(artifact.digest, &form, &engine));
+            if let Some(compiled) = kept {
                 metrics.cache_hits.increment();
-                return Ok((component, true));
+                return Ok((compiled, true));
             }
             let began = Instant::now();
-            let component = Component::from_binary(&engine, &artifact.bytes)?;
+            let compiled = Compiled::new(&engine, &artifact, &form)?;
             metrics.compile_seconds.observe(began.elapsed());
             if let Some(cache) = cache {
                 metrics.cache_misses.increment();
-                cache.store(artifact.digest, &component);
+                cache.store(artifact.digest, &form, &compiled);
             }
-            Ok((component, false))
+            Ok((compiled, false))
         });
         compiled
             .await
             .unwrap_or_else(|panic| Err(wasmtime::Error::msg(panic.to_string())))
-            .map_err(|error| LoadError::Compile {
-                file,
-                reason: short(&error),
-            })
     }
 
     /// The targets that the plugin asks for and the operator grants.

@@ -9,6 +9,6 @@ pub mod watch;
 
 pub use gate::GateError;
 pub use generation::{Finished, Generation};
-pub use load::{LoadError, Loader};
+pub use load::{Inspected, LoadError, Loader};
 pub use registry::{PluginSettings, Registry};
 pub use settings::division;

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::Component;
 
 use super::artifact::Digest;
+use super::compiled::{Compiled, Form};
 
 const KEY_FILE: &str = "key";
 const EXTENSION: &str = "cwasm";
@@ -43,9 +43,9 @@ impl CompiledCache {
         })
     }
 
-    /// The compiled form of the component with this digest, if there is a trustworthy one.
-    pub fn load(&self, digest: Digest, engine: &wasmtime::Engine) -> Option<Component> {
-        let name = self.entry_name(digest);
+    /// This compiled form of the component with this digest, if there is a trustworthy one.
+    pub fn load(&self, digest: Digest, form: &Form, engine: &wasmtime::Engine) -> Option<Compiled> {
+        let name = self.entry_name(digest, form);
         match self.read_entry(&name) {
             Ok(code) => deserialize(engine, &code)
                 .inspect_err(|error| tracing::warn!(entry = name, %error, "compiled component does not load"))
@@ -59,9 +59,9 @@ impl CompiledCache {
     }
 
     /// Keeps a compiled component. A failure costs only the next start its head start.
-    pub fn store(&self, digest: Digest, component: &Component) {
-        let name = self.entry_name(digest);
-        let stored = component
+    pub fn store(&self, digest: Digest, form: &Form, compiled: &Compiled) {
+        let name = self.entry_name(digest, form);
+        let stored = compiled
             .serialize()
             .map_err(io::Error::other)
             .and_then(|code| self.write_entry(&name, &code))
@@ -71,8 +71,8 @@ impl CompiledCache {
         }
     }
 
-    fn entry_name(&self, digest: Digest) -> String {
-        format!("{}-{}.{EXTENSION}", digest.hex(), self.engine)
+    fn entry_name(&self, digest: Digest, form: &Form) -> String {
+        format!("{}-{}-{}.{EXTENSION}", digest.hex(), form.as_str(), self.engine)
     }
 
     /// The tag covers the name, so that one component's code cannot be passed off as another's.
@@ -202,16 +202,17 @@ fn compatibility(engine: &wasmtime::Engine) -> String {
 
 /// Only `load` calls this, with bytes that carried a valid tag.
 #[allow(unsafe_code)]
-fn deserialize(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `Component::deserialize` asks for bytes that `Component::serialize` made. These were tagged by
+fn deserialize(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Compiled> {
+    // SAFETY: `Compiled::deserialize` asks for bytes that `Compiled::serialize` made. These were tagged by
     // `store` with a key that only this user can read, right after `serialize` made them, and the tag has
     // been verified over exactly these bytes; version and processor are part of the entry's name.
-    unsafe { Component::deserialize(engine, code) }
+    unsafe { Compiled::deserialize(engine, code) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wasmtime::component::Component;
 
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
@@ -219,15 +220,22 @@ mod tests {
         wasmtime::Engine::default()
     }
 
+    fn compiled(engine: &wasmtime::Engine) -> Compiled {
+        Compiled {
+            component: Component::new(engine, COMPONENT).expect("compile"),
+            main: None,
+        }
+    }
+
     fn entry_path(cache: &CompiledCache) -> PathBuf {
-        cache.dir.join(cache.entry_name(Digest::of(COMPONENT)))
+        cache.dir.join(cache.entry_name(Digest::of(COMPONENT), &Form::Component))
     }
 
     fn filled(dir: &Path) -> (CompiledCache, wasmtime::Engine) {
         let engine = engine();
         let cache = CompiledCache::open(&dir.join("cache"), 1 << 20, &engine).expect("open");
-        let component = Component::new(&engine, COMPONENT).expect("compile");
-        cache.store(Digest::of(COMPONENT), &component);
+        let compiled = compiled(&engine);
+        cache.store(Digest::of(COMPONENT), &Form::Component, &compiled);
         (cache, engine)
     }
 
@@ -235,10 +243,10 @@ mod tests {
     fn what_was_stored_loads_again() {
         let dir = tempfile::tempdir().expect("dir");
         let (cache, engine) = filled(dir.path());
-        assert!(cache.load(Digest::of(COMPONENT), &engine).is_some());
-        assert!(cache.load(Digest::of(b"other"), &engine).is_none());
+        assert!(cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_some());
+        assert!(cache.load(Digest::of(b"other"), &Form::Component, &engine).is_none());
         let again = CompiledCache::open(&dir.path().join("cache"), 1 << 20, &engine).expect("open");
-        assert!(again.load(Digest::of(COMPONENT), &engine).is_some());
+        assert!(again.load(Digest::of(COMPONENT), &Form::Component, &engine).is_some());
         assert_eq!(
             fs::metadata(&cache.dir).expect("dir").permissions().mode() & 0o777,
             0o700
@@ -264,26 +272,26 @@ mod tests {
             bad[position] ^= 1;
             fs::write(&path, bad).expect("write");
             assert!(
-                cache.load(Digest::of(COMPONENT), &engine).is_none(),
+                cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_none(),
                 "byte {position}"
             );
         }
         fs::write(&path, &good[..10]).expect("write");
-        assert!(cache.load(Digest::of(COMPONENT), &engine).is_none(), "cut");
+        assert!(cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_none(), "cut");
         let (other, _) = filled(&dir.path().join("elsewhere"));
         fs::copy(entry_path(&other), &path).expect("copy");
         assert!(
-            cache.load(Digest::of(COMPONENT), &engine).is_none(),
+            cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_none(),
             "another installation's"
         );
         fs::write(&path, &good).expect("write");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).expect("chmod");
         assert!(
-            cache.load(Digest::of(COMPONENT), &engine).is_none(),
+            cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_none(),
             "writable by others"
         );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
-        assert!(cache.load(Digest::of(COMPONENT), &engine).is_some(), "as it was");
+        assert!(cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_some(), "as it was");
     }
 
     #[test]
@@ -298,10 +306,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let engine = engine();
         let cache = CompiledCache::open(&dir.path().join("cache"), 1, &engine).expect("open");
-        let component = Component::new(&engine, COMPONENT).expect("compile");
-        cache.store(Digest::of(b"first"), &component);
-        cache.store(Digest::of(COMPONENT), &component);
-        assert!(cache.load(Digest::of(b"first"), &engine).is_none());
-        assert!(cache.load(Digest::of(COMPONENT), &engine).is_some());
+        let compiled = compiled(&engine);
+        cache.store(Digest::of(b"first"), &Form::Component, &compiled);
+        cache.store(Digest::of(COMPONENT), &Form::Component, &compiled);
+        assert!(cache.load(Digest::of(b"first"), &Form::Component, &engine).is_none());
+        assert!(cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_some());
     }
 }

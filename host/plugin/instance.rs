@@ -1,26 +1,34 @@
 //! Running a plugin: a [`Program`] is linked once per generation, an [`Instance`] is one sandbox of it.
 //!
-//! This is the only file that knows how a contract is executed. Today there is one way, the component
-//! model; a second one for the same contract belongs here, behind the same two types.
+//! This is the only file that knows how a contract is executed, which is in one of two ways: a component as it
+//! is, or its main module alone ([`flat`](super::flat)).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::{Component, HasSelf, Linker};
+use bytes::Bytes;
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Store, UpdateDeadline};
 
 use super::background::{Habit, Slices, Work};
 use super::bindings::v0_1::{Plugin, PluginPre, Status, handler};
+use super::compiled::Compiled;
 use super::engine::Engine;
+use super::flat;
 use super::state::{Attempt, CallState, PluginContext};
 
 /// How long a plugin may take to start and to describe itself.
 pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A compiled component with its imports resolved.
+/// A compiled plugin with its imports resolved.
 pub struct Program {
     engine: Engine,
-    component: PluginPre<CallState>,
+    linked: Linked,
+}
+
+enum Linked {
+    Component(PluginPre<CallState>),
+    Flat(flat::Program),
 }
 
 impl Program {
@@ -29,14 +37,19 @@ impl Program {
     ///
     /// # Errors
     /// If the component imports anything else or exports another world; the text names it.
-    pub fn link(engine: &Engine, component: &Component) -> wasmtime::Result<Self> {
+    pub fn link(engine: &Engine, compiled: &Compiled) -> wasmtime::Result<Self> {
         let mut linker = Linker::new(engine.wasm());
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-        let component = PluginPre::new(linker.instantiate_pre(component)?)?;
+        // Also on the flat path, whose component has no code: this checks what it imports and exports.
+        let component = PluginPre::new(linker.instantiate_pre(&compiled.component)?)?;
+        let linked = match &compiled.main {
+            Some(module) => Linked::Flat(flat::Program::link(module)?),
+            None => Linked::Component(component),
+        };
         Ok(Self {
             engine: engine.clone(),
-            component,
+            linked,
         })
     }
 
@@ -45,6 +58,10 @@ impl Program {
     /// # Errors
     /// If the guest's start function fails or no sandbox is free, which admission prevents.
     pub async fn instantiate(&self, state: CallState) -> Result<Instance, Trapped> {
+        let state = match &self.linked {
+            Linked::Component(_) => state.with_wasi(),
+            Linked::Flat(_) => state,
+        };
         let mut store = Store::new(self.engine.wasm(), state);
         store.limiter(|state| &mut state.limiter);
         // What one import call can make the host copy: lists may overlap, so without a bound of its own it
@@ -61,8 +78,12 @@ impl Program {
                 _ => UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())),
             })
         });
-        match self.component.instantiate_async(&mut store).await {
-            Ok(plugin) => Ok(Instance { store, plugin }),
+        let made = match &self.linked {
+            Linked::Component(component) => component.instantiate_async(&mut store).await.map(Guest::Component),
+            Linked::Flat(module) => module.instantiate(&mut store).await.map(Guest::Flat),
+        };
+        match made {
+            Ok(guest) => Ok(Instance { store, guest }),
             Err(error) => Err(Trapped::new(error, store.data())),
         }
     }
@@ -75,8 +96,7 @@ impl Program {
         let describe = async {
             let state = CallState::new(plugin, None, Slices::default());
             let mut instance = self.instantiate(state).await.map_err(|trapped| trapped.error)?;
-            let handler = instance.plugin.mortise_plugin_handler();
-            handler.call_describe(&mut instance.store).await
+            instance.describe().await
         };
         tokio::time::timeout(DESCRIBE_TIMEOUT, describe)
             .await
@@ -98,7 +118,12 @@ impl Program {
 /// not awaited to its end: wasmtime promises nothing about such a store.
 pub struct Instance {
     store: Store<CallState>,
-    plugin: Plugin,
+    guest: Guest,
+}
+
+enum Guest {
+    Component(Plugin),
+    Flat(flat::Instance),
 }
 
 /// A guest that did not run to its end.
@@ -129,14 +154,28 @@ impl Instance {
     ///
     /// # Errors
     /// If the guest traps or is interrupted.
-    pub async fn handle(&mut self, method: u32, request: &[u8]) -> Result<Result<Vec<u8>, Status>, Trapped> {
+    pub async fn handle(&mut self, method: u32, request: Bytes) -> Result<Result<Vec<u8>, Status>, Trapped> {
         // Epochs count on while a sandbox waits for its next call.
         self.store.set_epoch_deadline(1);
-        self.plugin
-            .mortise_plugin_handler()
-            .call_handle(&mut self.store, method, request)
-            .await
-            .map_err(|error| Trapped::new(error, self.store.data()))
+        let store = &mut self.store;
+        let handled = match &self.guest {
+            Guest::Component(plugin) => {
+                let handler = plugin.mortise_plugin_handler();
+                handler.call_handle(store, method, &request).await
+            }
+            Guest::Flat(instance) => instance.handle(store, method, request).await,
+        };
+        handled.map_err(|error| Trapped::new(error, self.store.data()))
+    }
+
+    async fn describe(&mut self) -> wasmtime::Result<handler::Description> {
+        match &self.guest {
+            Guest::Component(plugin) => {
+                let handler = plugin.mortise_plugin_handler();
+                handler.call_describe(&mut self.store).await
+            }
+            Guest::Flat(instance) => instance.describe(&mut self.store).await,
+        }
     }
 
     /// Makes a reused sandbox ready for its next call.

@@ -9,7 +9,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::background::Slices;
 use super::limits::{Limiter, SandboxLimits};
-use super::stdio::{GuestOutput, LineBudget, LogLimits, SharedBudget, Stream};
+use super::flat;
+use super::stdio::{GuestOutput, LogLimits, Output, SharedOutput, Stream};
 use crate::auth::Principal;
 use crate::capability::Namespace;
 use crate::capability::limits::{Decision, Limits, Rate};
@@ -88,14 +89,15 @@ pub struct Attempt {
 
 /// The data of a sandbox's wasmtime store.
 pub struct CallState {
-    wasi: WasiCtx,
+    /// Of a sandbox that is an instance of a component; none on the flat path.
+    wasi: Option<WasiCtx>,
     resources: ResourceTable,
+    /// Of a sandbox on the flat path.
+    pub flat: flat::Sandbox,
     /// Memory and tables.
     pub limiter: Limiter,
-    /// Log lines left.
-    pub budget: SharedBudget,
-    stdout: GuestOutput,
-    stderr: GuestOutput,
+    /// What the guest logs.
+    pub output: SharedOutput,
     /// The generation's.
     pub plugin: Arc<PluginContext>,
     /// None while the plugin describes itself.
@@ -105,44 +107,44 @@ pub struct CallState {
 }
 
 /// Handles a guest can hold at once. A std guest holds its three stdio streams.
-const MAX_RESOURCES: usize = 1024;
+pub(super) const MAX_RESOURCES: usize = 1024;
 
 /// Random bytes a guest can ask for at once. More is a trap: they are made in one go, without a look at
 /// the deadline.
-const MAX_RANDOM_BYTES: u64 = 1 << 20;
+pub(super) const MAX_RANDOM_BYTES: u64 = 1 << 20;
 
 impl CallState {
-    /// For a fresh sandbox. WASI is there and grants nothing: no arguments, environment, files or network.
+    /// For a fresh sandbox, without WASI.
     pub fn new(plugin: Arc<PluginContext>, attempt: Option<Attempt>, slices: Slices) -> Self {
-        let budget = Arc::new(Mutex::new(LineBudget::new(plugin.log)));
-        let stdout = GuestOutput::new(Stream::Stdout, budget.clone());
-        let stderr = GuestOutput::new(Stream::Stderr, budget.clone());
-        let wasi = WasiCtxBuilder::new()
-            .stdout(stdout.clone())
-            .stderr(stderr.clone())
-            .allow_tcp(false)
-            .allow_udp(false)
-            .max_random_size(MAX_RANDOM_BYTES)
-            .build();
-        let mut resources = ResourceTable::new();
-        resources.set_max_capacity(MAX_RESOURCES);
         Self {
-            wasi,
-            resources,
+            wasi: None,
+            resources: ResourceTable::new(),
+            flat: flat::Sandbox::default(),
             limiter: Limiter::new(plugin.sandbox),
-            budget,
-            stdout,
-            stderr,
+            output: Arc::new(Mutex::new(Output::new(plugin.log))),
             plugin,
             attempt,
             slices,
         }
     }
 
+    /// Adds WASI, which grants nothing: no arguments, environment, files or network.
+    pub fn with_wasi(mut self) -> Self {
+        let wasi = WasiCtxBuilder::new()
+            .stdout(GuestOutput::new(Stream::Stdout, self.output.clone()))
+            .stderr(GuestOutput::new(Stream::Stderr, self.output.clone()))
+            .allow_tcp(false)
+            .allow_udp(false)
+            .max_random_size(MAX_RANDOM_BYTES)
+            .build();
+        self.wasi = Some(wasi);
+        self.resources.set_max_capacity(MAX_RESOURCES);
+        self
+    }
+
     /// Makes a reused sandbox ready for its next call.
     pub fn begin(&mut self, attempt: Attempt, slices: Slices) {
         self.slices = slices;
-        self.budget.lock().refill();
         self.limiter.begin_call();
         self.attempt = Some(attempt);
     }
@@ -150,9 +152,7 @@ impl CallState {
     /// Ends the call: logs what is left to log and hands back the attempt. Dropping the state does the same
     /// for a guest that was cut off.
     pub fn finish(&mut self) -> Option<Attempt> {
-        self.stdout.finish();
-        self.stderr.finish();
-        let dropped = self.budget.lock().take_dropped();
+        let dropped = self.output.lock().finish();
         if dropped > 0 {
             tracing::warn!(
                 dropped,
@@ -172,7 +172,7 @@ impl Drop for CallState {
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: self.wasi.as_mut().expect("only components are linked to it"),
             table: &mut self.resources,
         }
     }

@@ -18,34 +18,41 @@ pub struct LogLimits {
     pub lines_per_call: u32,
 }
 
-/// The lines one call has left, shared by its three ways to log.
+/// What a guest says during one call, and how much more it may say: on stdout, stderr and by the log import
+/// together.
 #[derive(Debug)]
-pub struct LineBudget {
+pub struct Output {
     limits: LogLimits,
     left: u32,
     dropped: u32,
+    /// Lines that are not finished.
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
 }
 
-/// Shared by the store and the streams of one sandbox.
-pub type SharedBudget = Arc<Mutex<LineBudget>>;
+/// One of a guest's two output streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Logged at level info.
+    Stdout,
+    /// Logged at level warn.
+    Stderr,
+}
 
-impl LineBudget {
-    /// A full budget.
+impl Output {
+    /// Nothing is said yet.
     pub fn new(limits: LogLimits) -> Self {
         Self {
             limits,
             left: limits.lines_per_call,
             dropped: 0,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
         }
     }
 
-    /// Fills it again, for the next call of a reused sandbox.
-    pub fn refill(&mut self) {
-        *self = Self::new(self.limits);
-    }
-
     /// Takes one line and returns how long it may be, or counts it as dropped.
-    pub fn take(&mut self) -> Option<usize> {
+    pub fn take_line(&mut self) -> Option<usize> {
         if self.left == 0 {
             self.dropped = self.dropped.saturating_add(1);
             return None;
@@ -54,70 +61,71 @@ impl LineBudget {
         Some(self.limits.line_bytes)
     }
 
-    /// Lines that did not fit since this was last asked.
-    pub fn take_dropped(&mut self) -> u32 {
-        std::mem::take(&mut self.dropped)
-    }
-}
-
-/// Which stream a line came from.
-#[derive(Debug, Clone, Copy)]
-pub enum Stream {
-    /// Logged at level info.
-    Stdout,
-    /// Logged at level warn.
-    Stderr,
-}
-
-/// One of a guest's two output streams.
-#[derive(Clone)]
-pub struct GuestOutput {
-    stream: Stream,
-    budget: SharedBudget,
-    line: Arc<Mutex<Vec<u8>>>,
-}
-
-impl GuestOutput {
-    /// Lines count against `budget`.
-    pub fn new(stream: Stream, budget: SharedBudget) -> Self {
-        Self {
-            stream,
-            budget,
-            line: Arc::default(),
-        }
-    }
-
     /// Runs within the call's span: streams are written while the guest runs.
-    fn push(&self, bytes: &[u8]) {
-        let mut line = self.line.lock();
-        let max_bytes = self.budget.lock().limits.line_bytes;
-        for byte in bytes {
-            if *byte == b'\n' {
-                self.emit(&line);
-                line.clear();
-            } else if line.len() <= max_bytes {
-                line.push(*byte);
+    pub fn push(&mut self, stream: Stream, bytes: &[u8]) {
+        let max_bytes = self.limits.line_bytes;
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let text = part.strip_suffix(b"\n").unwrap_or(part);
+            let line = self.line(stream);
+            // One byte more than is shown tells that it was cut.
+            let room = (max_bytes + 1).saturating_sub(line.len());
+            line.extend_from_slice(&text[..text.len().min(room)]);
+            if text.len() < part.len() {
+                self.emit(stream);
             }
         }
     }
 
-    /// What stands on an unfinished line, when the call has ended.
-    pub fn finish(&self) {
-        let line = std::mem::take(&mut *self.line.lock());
-        if !line.is_empty() {
-            self.emit(&line);
+    /// The call has ended: logs what stands on unfinished lines, and fills the budget again for the next call of a
+    /// reused sandbox. Says how many lines were dropped.
+    pub fn finish(&mut self) -> u32 {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if !self.line(stream).is_empty() {
+                self.emit(stream);
+            }
+        }
+        self.left = self.limits.lines_per_call;
+        std::mem::take(&mut self.dropped)
+    }
+
+    fn line(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
         }
     }
 
-    fn emit(&self, line: &[u8]) {
-        let Some(max_bytes) = self.budget.lock().take() else {
+    fn emit(&mut self, stream: Stream) {
+        let line = std::mem::take(self.line(stream));
+        let Some(max_bytes) = self.take_line() else {
             return;
         };
-        let line = printable(&String::from_utf8_lossy(line), max_bytes);
-        match self.stream {
+        let line = printable(&String::from_utf8_lossy(&line), max_bytes);
+        match stream {
             Stream::Stdout => tracing::info!(target: "mortise::guest::stdout", "{line}"),
             Stream::Stderr => tracing::warn!(target: "mortise::guest::stderr", "{line}"),
         }
+    }
+}
+
+/// Shared by the store and the streams of one sandbox.
+pub type SharedOutput = Arc<Mutex<Output>>;
+
+/// A stream, as WASI's implementation for components wants it.
+#[derive(Clone)]
+pub struct GuestOutput {
+    stream: Stream,
+    output: SharedOutput,
+}
+
+impl GuestOutput {
+    /// What is written to it goes to `output`.
+    pub fn new(stream: Stream, output: SharedOutput) -> Self {
+        Self { stream, output }
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        self.output.lock().push(self.stream, bytes);
     }
 }
 

@@ -128,7 +128,12 @@ impl Plugin {
             keys: String::new(),
             config: String::new(),
         };
-        plugin.file(file).key("isolation", format_args!("{isolation:?}"))
+        let plugin = plugin.file(file).key("isolation", format_args!("{isolation:?}"));
+        // The same tests hold for both ways in which a plugin can be linked.
+        match std::env::var("MORTISE_TEST_LINKING") {
+            Ok(linking) => plugin.key("linking", format_args!("{linking:?}")),
+            Err(_) => plugin,
+        }
     }
 
     /// Under another name.

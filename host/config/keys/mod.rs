@@ -16,7 +16,7 @@ pub use auth::{Auth, Issuer};
 pub use engine::{Cache, Engine};
 pub use log::{Log, LogFormat};
 pub use method::Method;
-pub use plugin::{Isolation, Plugin};
+pub use plugin::{Isolation, Linking, Plugin};
 pub use server::Server;
 pub use state::{Events, RateLimits, Store};
 pub use upstream::Upstream;

@@ -22,6 +22,10 @@ section! {
         /// calls one after another, which is faster, and keeps what the plugin leaves in memory from one
         /// caller's call to the next.
         "isolation" => isolation: Isolation = choice(Isolation::Call);
+        /// `auto` links the plugin's program to the host directly if its component is put together as the
+        /// usual tools do it, which makes a fresh sandbox cost a fraction. `component` runs it as the component
+        /// that it is. It behaves the same either way; `mortise inspect` says which it is, and why.
+        "linking" => linking: Linking = choice(Linking::Auto);
         /// With `isolation = "reuse"`: how many calls a sandbox serves before it is retired.
         "max_reuse_calls" => max_reuse_calls: u32 = count_u32(1000, 1, 1_000_000_000);
         /// With `isolation = "reuse"`: how old a sandbox may become before it is retired.
@@ -83,4 +87,18 @@ pub enum Isolation {
 impl Choices for Isolation {
     const CHOICES: &'static [(&'static str, Self)] =
         &[("call", Isolation::Call), ("reuse", Isolation::Reuse)];
+}
+
+/// How a plugin's program is linked to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linking {
+    /// Directly where that can be done, else as a component.
+    Auto,
+    /// As a component.
+    Component,
+}
+
+impl Choices for Linking {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("auto", Linking::Auto), ("component", Linking::Component)];
 }

@@ -23,7 +23,7 @@ impl log::Host for CallState {
     }
 
     fn write(&mut self, level: log::Level, target: String, message: String, fields: Vec<(String, String)>) {
-        let Some(max_bytes) = self.budget.lock().take() else {
+        let Some(max_bytes) = self.output.lock().take_line() else {
             return;
         };
         let message = printable(&message, max_bytes);
