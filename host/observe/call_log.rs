@@ -38,35 +38,30 @@ impl CallLog {
         }
     }
 
-    /// The span of one call. Nothing is formatted for it if spans of this level are not written.
+    /// The span of one call. What is known of it is given at once: a field recorded later has the others written
+    /// anew. Nothing is formatted for it if spans of this level are not written.
     pub fn span(id: &str, head: &Parts, route: &Route, trace: Option<&TraceContext>) -> Span {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return Span::none();
+        }
         let generation = &route.generation;
-        let span = tracing::info_span!(
+        let request_id = head.headers.get("x-request-id").map(|request_id| {
+            let request_id = String::from_utf8_lossy(request_id.as_bytes());
+            printable(&request_id, MAX_SHOWN_BYTES)
+        });
+        tracing::info_span!(
             "call",
             id,
             method = head.uri.path(),
             plugin = generation.name.as_str(),
             generation = generation.number,
-            request_id = Empty,
-            trace_id = Empty,
-            span_id = Empty,
-            parent_span_id = Empty,
+            request_id,
+            trace_id = trace.map(|trace| display(trace.trace_id())),
+            span_id = trace.map(|trace| display(trace.span_id())),
+            parent_span_id = trace.map(|trace| display(trace.parent_span_id())),
             attempt = Empty,
             status = Empty,
-        );
-        if span.is_disabled() {
-            return span;
-        }
-        if let Some(request_id) = head.headers.get("x-request-id") {
-            let request_id = String::from_utf8_lossy(request_id.as_bytes());
-            span.record("request_id", printable(&request_id, MAX_SHOWN_BYTES));
-        }
-        if let Some(trace) = trace {
-            span.record("trace_id", display(trace.trace_id()));
-            span.record("span_id", display(trace.span_id()));
-            span.record("parent_span_id", display(trace.parent_span_id()));
-        }
-        span
+        )
     }
 
     /// A handler answered, with OK or a status of its own.

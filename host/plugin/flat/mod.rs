@@ -19,6 +19,8 @@ mod module;
 mod outline;
 mod rewrite;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod v0_1;
 mod wasi;
 

@@ -5,6 +5,8 @@
 
 mod lift;
 mod lower;
+#[cfg(test)]
+mod tests;
 
 use wasmtime::{Error, Result};
 
@@ -108,6 +110,12 @@ macro_rules! record {
             };
         }
 
+        // As the component path has it.
+        const _: () = {
+            assert!(<$ty as Layout>::SIZE as usize == <$ty as wasmtime::component::ComponentType>::SIZE32);
+            assert!(<$ty as Layout>::ALIGN == <$ty as wasmtime::component::ComponentType>::ALIGN32);
+        };
+
         impl Lift for $ty {
             fn lift(reader: &mut Reader<'_>, at: u32) -> wasmtime::Result<Self> {
                 let mut end = at;
@@ -148,6 +156,16 @@ macro_rules! enumeration {
             const CASES: &'static [Self] = &[$(<$ty>::$case),*];
         }
 
+        // Generated from the same WIT: all of them, numbered as they are there.
+        const _: () = {
+            let cases = <$ty as Enumeration>::CASES;
+            let mut number = 0;
+            while number < cases.len() {
+                assert!(cases[number] as usize == number);
+                number += 1;
+            }
+        };
+
         impl Lift for $ty {
             fn lift(reader: &mut Reader<'_>, at: u32) -> wasmtime::Result<Self> {
                 Self::of_case(u8::lift(reader, at)?.into())
@@ -156,7 +174,6 @@ macro_rules! enumeration {
 
         impl Lower for $ty {
             fn lower(self, lowering: &mut Lowering, at: Place) {
-                // Generated from the same WIT, so the numbers are the same.
                 (self as u8).lower(lowering, at);
             }
         }
