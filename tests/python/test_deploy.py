@@ -204,7 +204,8 @@ def test_the_files_of_the_image_are_all_it_needs(tmp_path):
     script = """
         mount --bind "$1" "$1" && mount --bind "$2" "$1/var/lib/mortise" && mount -o remount,bind,ro "$1"
         mount -t proc proc "$1/proc"
-        exec env -i setpriv --no-new-privs chroot --userspec=65532:65532 "$1" \\
+        exec env -i "$(command -v setpriv)" --no-new-privs \\
+            "$(command -v chroot)" --userspec=65532:65532 "$1" \\
             /usr/bin/mortise serve --config /etc/mortise/mortise.toml
     """
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script, "sh", root, data]
