@@ -23,7 +23,7 @@ use crate::observe::{CallLog, TraceContext, printable};
 use crate::plugin::state::{Attempt, Call};
 use crate::router::{Route, Router};
 use crate::server::framing::{self, Response};
-use crate::server::{Compression, RequestBounds};
+use crate::server::{Client, Compression, RequestBounds};
 use crate::status::{Failure, GuestStatus};
 
 /// Paths are shown in messages up to this length.
@@ -73,6 +73,8 @@ struct Identity {
     id: String,
     trace: Option<TraceContext>,
     peer: String,
+    /// Whose part of what all clients share the call takes from.
+    client: Option<Arc<Client>>,
 }
 
 /// What goes back to the client.
@@ -92,10 +94,16 @@ enum Answer {
 impl Dispatcher {
     /// Serves one unary call from its headers to its answer. Dropping the future cancels the call: the guest
     /// stops, and what it staged is discarded unless its commit was already accepted.
-    pub async fn serve(&self, head: Parts, body: tonic::body::Body, peer: String) -> Response {
+    pub(crate) async fn serve(
+        &self,
+        head: Parts,
+        body: tonic::body::Body,
+        peer: String,
+        client: Option<Arc<Client>>,
+    ) -> Response {
         let compression = &self.limits.compression;
         let accepted = compression.of_answer(&head.headers);
-        match self.call(head, body, peer).await {
+        match self.call(head, body, peer, client).await {
             Ok(Answer::Ok {
                 message,
                 metadata,
@@ -138,7 +146,13 @@ impl Dispatcher {
         framing::failed(&status, HeaderMap::new(), headers)
     }
 
-    async fn call(&self, head: Parts, body: tonic::body::Body, peer: String) -> Result<Answer, Failure> {
+    async fn call(
+        &self,
+        head: Parts,
+        body: tonic::body::Body,
+        peer: String,
+        client: Option<Arc<Client>>,
+    ) -> Result<Answer, Failure> {
         let arrived = Instant::now();
         check_size(&head, self.limits.max_metadata_bytes)
             .inspect_err(|failure| self.unrouted.count(failure.row().reason))?;
@@ -154,7 +168,12 @@ impl Dispatcher {
         let trace = TraceContext::of(&head.headers);
         let span = CallLog::span(&id, &head, &route, trace.as_ref());
         async {
-            let identity = Identity { id, trace, peer };
+            let identity = Identity {
+                id,
+                trace,
+                peer,
+                client,
+            };
             let outcome = self.answer(head, body, identity, &route, &mut record).await;
             self.conclude(&outcome, &route, record);
             outcome
@@ -185,7 +204,8 @@ impl Dispatcher {
             .take(path, &policy.rates, caller, arrived)
             .inspect_err(|refused| record.not_admitted(refused.row().reason))?;
         let limits = &self.limits;
-        let read = framing::read_unary(&head.headers, body, &limits.requests, &limits.compression);
+        let (requests, compression) = (&limits.requests, &limits.compression);
+        let read = framing::read_unary(&head.headers, body, identity.client, requests, compression);
         let read = deadline.bound(read).await;
         record.lap(Stage::Read);
         let (request, _held) = read??;

@@ -20,5 +20,6 @@ pub mod plugin;
 pub mod policy;
 pub mod router;
 pub mod server;
+pub mod service_manager;
 pub mod shutdown;
 pub mod status;

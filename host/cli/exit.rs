@@ -4,11 +4,13 @@ use std::fmt;
 use std::process::ExitCode;
 
 use super::call::NotOk;
+use super::health::NotServing;
 use crate::config::ConfigErrors;
 
 const RUNTIME: u8 = 1;
 const USAGE: u8 = 2;
 const CONFIG: u8 = 3;
+const NOT_SERVING: u8 = 4;
 /// A gRPC status is this and its number.
 const STATUS: u8 = 64;
 
@@ -84,5 +86,9 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(hint) = hint {
         eprintln!("hint: {}", hint.hint);
     }
-    ExitCode::from(if kind.is::<UsageError>() { USAGE } else { RUNTIME })
+    ExitCode::from(match kind {
+        kind if kind.is::<UsageError>() => USAGE,
+        kind if kind.is::<NotServing>() => NOT_SERVING,
+        _ => RUNTIME,
+    })
 }

@@ -13,13 +13,16 @@ mod call;
 mod check;
 mod completions;
 mod config_args;
+mod connect;
 mod dev;
 mod exit;
 mod explain;
+mod health;
 mod inspect;
 mod new;
 pub mod reference;
 mod serve;
+mod timeout;
 
 pub use config_args::{ConfigArgs, PluginFile};
 pub use dev::DevArgs;
@@ -53,6 +56,7 @@ Exit codes:
   1        a runtime error, such as a port in use or a server that cannot be reached
   2        a wrong command line
   3        a wrong configuration
+  4        `mortise health` was told that the host is not serving
   65 - 80  `mortise call` was answered with a gRPC status other than OK: 64 + the status's number";
 
 #[derive(Debug, Subcommand)]
@@ -63,6 +67,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Call(call::CallArgs),
     Check(check::CheckArgs),
+    Health(health::HealthArgs),
     Status(admin::status::StatusArgs),
     Generations(admin::generations::GenerationsArgs),
     Reload(admin::reload::ReloadArgs),
@@ -82,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Call(args) => call::run(args),
         Command::Check(args) => check::run(args),
+        Command::Health(args) => health::run(args),
         Command::Status(args) => admin::status::run(args),
         Command::Generations(args) => admin::generations::run(args),
         Command::Reload(args) => admin::reload::run(args),

@@ -9,7 +9,7 @@ use crate::auth;
 use crate::config::{Config, ConfigErrors};
 use crate::generations::watch;
 use crate::observe::logging;
-use crate::shutdown;
+use crate::{service_manager, shutdown};
 
 /// Serves plugins.
 ///
@@ -75,7 +75,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         admin,
         "listening"
     );
-    app.run(shutdown).await
+    service_manager::ready();
+    tokio::spawn(service_manager::keep_alive());
+    let draining = config.server.drain_delay + config.server.drain_timeout;
+    app.run(async {
+        shutdown.await;
+        service_manager::stopping(draining);
+    })
+    .await
 }
 
 /// A configuration error, with the places in the file, if the configuration is among the reasons.

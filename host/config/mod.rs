@@ -36,7 +36,7 @@ pub use setting::check_log_filter;
 pub use value::{ConfigValue, ValueKind};
 
 use crate::policy::is_of_host;
-use crate::server::{Tls, TlsFile, TlsFiles};
+use crate::server::{ClientAuth, Tls, TlsFile, TlsFiles};
 use keys::SECTIONS;
 use reader::{Reader, Source, join};
 
@@ -156,6 +156,7 @@ impl Config {
             certificate: self.server.tls_certificate.clone()?,
             key: self.server.tls_key.clone()?,
             client_ca: self.server.tls_client_ca.clone(),
+            client_auth: self.server.tls_client_auth,
         })
     }
 
@@ -325,8 +326,8 @@ impl Config {
                 "is longer than server.max_deadline_ms",
             ));
         }
-        if server.max_request_memory_bytes / 2 < server.max_request_bytes {
-            let problem = "is less than twice server.max_request_bytes";
+        if server.max_request_memory_bytes / 4 < server.max_request_bytes {
+            let problem = "is less than four times server.max_request_bytes";
             errors.push(self.error("server.max_request_memory_bytes", problem));
         }
         if !server.listen_tcp && server.unix_socket.is_none() {
@@ -338,6 +339,10 @@ impl Config {
     /// That TLS is asked for in full, with files that can be used.
     fn check_tls(&self, errors: &mut Vec<ConfigError>) {
         let server = &self.server;
+        if server.tls_client_auth == ClientAuth::Optional && server.tls_client_ca.is_none() {
+            let problem = "is of no use without server.tls_client_ca, which asks clients for certificates";
+            errors.push(self.error("server.tls_client_auth", problem));
+        }
         let set = [
             ("server.tls_certificate", server.tls_certificate.is_some()),
             ("server.tls_key", server.tls_key.is_some()),

@@ -309,8 +309,8 @@ impl Loader {
             tracing::warn!(plugin = %plugin.name, target, "granted, but the plugin does not ask for it");
         }
         let config = &plugin.config;
-        self.upstreams
-            .grant(asked, config.max_upstream_calls, config.max_upstream_bytes)
+        let (calls, bytes) = (config.max_upstream_calls, config.max_upstream_bytes);
+        self.upstreams.grant(plugin.name.as_str(), asked, calls, bytes)
     }
 
     fn context(&self, plugin: &PluginSettings, upstreams: Granted) -> PluginContext {

@@ -1,7 +1,8 @@
 //! Answers that clients have not taken yet.
 //!
 //! A client of HTTP/2 decides itself when it takes an answer. Until then the host holds it, and the client can make
-//! more calls: so what all of them hold together is bounded, and the time that one may be held.
+//! more calls: so what each of them and all together leave with the host is bounded, and the time that one may be
+//! held.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::activity::{InUse, Untaken};
 use super::framing::Response;
+use super::peer::Client;
 
 /// The answers under way, over all connections.
 #[derive(Debug)]
@@ -30,14 +32,18 @@ impl AnswerMemory {
         })
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.held.load(Ordering::Relaxed) >= self.most
+    /// Whether `client` leaves no fewer bytes with the host than it leaves free for others; of nobody in
+    /// particular, whether nothing is free.
+    pub(super) fn is_full(&self, client: Option<&Client>) -> bool {
+        let own = client.map_or(0, |client| client.answers.load(Ordering::Relaxed));
+        self.held.load(Ordering::Relaxed).saturating_add(own) >= self.most
     }
 }
 
 /// An answer, until its last byte is with the client's system.
 struct UnderWay {
     memory: Arc<AnswerMemory>,
+    client: Option<Arc<Client>>,
     bytes: usize,
     _untaken: Untaken,
     _in_use: InUse,
@@ -46,18 +52,30 @@ struct UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.memory.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        if let Some(client) = &self.client {
+            client.answers.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 
-/// Counts `answer` until it is taken, if it is one of known size: others are made as they are taken.
-pub(super) fn track(answer: Response, memory: &Arc<AnswerMemory>, in_use: InUse) -> Response {
+/// Counts `answer` to `client` until it is taken, if it is one of known size: others are made as they are taken.
+pub(super) fn track(
+    answer: Response,
+    memory: &Arc<AnswerMemory>,
+    client: Option<Arc<Client>>,
+    in_use: InUse,
+) -> Response {
     let bytes = usize::try_from(answer.body().size_hint().lower()).unwrap_or(usize::MAX);
     if bytes == 0 {
         return answer;
     }
     memory.held.fetch_add(bytes, Ordering::Relaxed);
+    if let Some(client) = &client {
+        client.answers.fetch_add(bytes, Ordering::Relaxed);
+    }
     let under_way = Arc::new(UnderWay {
         memory: memory.clone(),
+        client,
         bytes,
         _untaken: in_use.untaken(),
         _in_use: in_use,

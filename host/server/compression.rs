@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     async fn decompress(message: &[u8], encoding: Encoding, limit: usize) -> Result<Bytes, Failure> {
-        let mut held = RequestMemory::new(usize::MAX).hold();
+        let mut held = RequestMemory::new(usize::MAX).hold(None);
         super::decompress(message, encoding, limit, &mut held).await
     }
 
@@ -334,7 +334,7 @@ mod tests {
     #[tokio::test]
     async fn a_bomb_stops_where_there_is_no_room() {
         let bomb = compressed(&vec![0; 1 << 20], Encoding::Zstd).await;
-        let mut held = RequestMemory::new(100_000).hold();
+        let mut held = RequestMemory::new(100_000).hold(None);
         let failure = super::decompress(&bomb, Encoding::Zstd, 1 << 20, &mut held).await;
         assert_eq!(failure, Err(Failure::RequestMemoryFull));
     }

@@ -26,7 +26,7 @@ use super::health::Health;
 use super::listener::{Accepted, ClientSocket, Listener};
 use super::metrics::ConnectionMetrics;
 use super::misconduct::Misconduct;
-use super::peer::{Peer, Peers, Place};
+use super::peer::{Client, Clients, Peer, Place};
 use super::proxy::{Proxies, ProxyNaming, forwarded_client, read_proxy_header};
 use super::service::{Answer, Caller, Services};
 use super::stream::Stream;
@@ -95,7 +95,7 @@ pub async fn serve(
 ) {
     let server = Arc::new(Server {
         http: http(options),
-        peers: Peers::new(options.max_connections_per_peer),
+        clients: Clients::new(options.max_connections_per_peer),
         misconduct: Throttle::default(),
         metrics: listener.metrics().clone(),
         services: Services::new(dispatcher, health, options, draining.clone()),
@@ -171,7 +171,7 @@ fn http(options: &ServerOptions) -> auto::Builder<TokioExecutor> {
 struct Server {
     http: auto::Builder<TokioExecutor>,
     options: ServerOptions,
-    peers: Arc<Peers>,
+    clients: Arc<Clients>,
     /// What the log says of clients that were sent away.
     misconduct: Throttle<Misconduct>,
     metrics: Arc<ConnectionMetrics>,
@@ -184,7 +184,7 @@ struct Opened {
     /// The client, or a proxy that names its clients in each request.
     peer: Peer,
     names_clients: bool,
-    _place: Option<Place>,
+    place: Option<Place>,
 }
 
 impl Server {
@@ -213,6 +213,7 @@ impl Server {
             names_clients: opened.names_clients,
             caller: Caller {
                 peer: peer.to_string().into(),
+                client: opened.place.as_ref().map(|place| place.client().clone()),
                 activity: activity.clone(),
             },
             certificate,
@@ -269,7 +270,7 @@ impl Server {
         let place = match client.ip() {
             // A trusted proxy's own connections are those of all its clients.
             Some(_) if naming.is_some() && client == peer => None,
-            Some(ip) => Some(self.peers.admit(ip).ok_or(Misconduct::TooManyConnections)?),
+            Some(ip) => Some(self.clients.admit(ip).ok_or(Misconduct::TooManyConnections)?),
             None => None,
         };
         let stream = match (socket, &options.tls) {
@@ -294,7 +295,7 @@ impl Server {
             stream,
             peer: client,
             names_clients: naming == Some(ProxyNaming::XForwardedFor),
-            _place: place,
+            place,
         })
     }
 
@@ -329,6 +330,19 @@ struct ConnectionService {
     certificate: Option<ClientCertificate>,
 }
 
+impl ConnectionService {
+    /// For whom the proxy at the other end sends this request.
+    fn forwarded(&self, request: &Request<Body>) -> Caller {
+        let client = forwarded_client(request.headers(), self.peer, &self.server.options.proxies);
+        let ip = client.ip().filter(|_| client != self.peer);
+        Caller {
+            peer: client.to_string().into(),
+            client: ip.map(|ip| self.server.clients.at(ip)),
+            activity: self.caller.activity.clone(),
+        }
+    }
+}
+
 impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Response = super::framing::Response;
     type Error = Infallible;
@@ -340,20 +354,16 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
             request.extensions_mut().insert(certificate.clone());
         }
         let services = &self.server.services;
-        let answer = if self.names_clients {
-            let client = forwarded_client(request.headers(), self.peer, &self.server.options.proxies);
-            let caller = Caller {
-                peer: client.to_string().into(),
-                activity: self.caller.activity.clone(),
-            };
-            services.call(request, &caller)
+        let (answer, client) = if self.names_clients {
+            let caller = self.forwarded(&request);
+            (services.call(request, &caller), caller.client)
         } else {
-            services.call(request, &self.caller)
+            (services.call(request, &self.caller), self.caller.client.clone())
         };
         InProgress {
             answer,
             server: self.server.clone(),
-            in_use: Some(self.caller.activity.begin()),
+            to: Some((client, self.caller.activity.begin())),
         }
     }
 }
@@ -362,8 +372,8 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
 struct InProgress {
     answer: Answer,
     server: Arc<Server>,
-    /// Goes along with the answer.
-    in_use: Option<InUse>,
+    /// Whom the answer is for; goes along with it.
+    to: Option<(Option<Arc<Client>>, InUse)>,
 }
 
 impl Future for InProgress {
@@ -371,8 +381,8 @@ impl Future for InProgress {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(self.answer.as_mut().poll(cx))?;
-        Poll::Ready(Ok(match self.in_use.take() {
-            Some(in_use) => answers::track(answer, self.server.services.answers(), in_use),
+        Poll::Ready(Ok(match self.to.take() {
+            Some((client, in_use)) => answers::track(answer, self.server.services.answers(), client, in_use),
             None => answer,
         }))
     }

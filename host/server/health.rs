@@ -12,7 +12,7 @@ use pb::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListR
 
 /// Made from `proto/grpc/health/v1/health.proto`.
 #[allow(unreachable_pub)]
-pub(super) mod pb {
+pub(crate) mod pb {
     tonic::include_proto!("grpc.health.v1");
 
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/health.binpb"));

@@ -1,9 +1,10 @@
-//! Who is at the other end, and how many connections each may have.
+//! Who is at the other end, and what each client has of the host.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -48,54 +49,90 @@ pub fn client_of(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The open connections of each client. Only those that have any are held.
+/// The clients that there are, each with what it has of the host. Who has nothing is forgotten.
 #[derive(Debug)]
-pub(super) struct Peers {
-    most: usize,
-    open: Mutex<HashMap<IpAddr, usize>>,
+pub(super) struct Clients {
+    max_connections: usize,
+    known: Mutex<HashMap<IpAddr, Weak<Client>>>,
 }
 
-impl Peers {
-    /// Each client may have `most`.
-    pub(super) fn new(most: usize) -> Arc<Self> {
+/// What one client has of what all share.
+#[derive(Debug)]
+pub(crate) struct Client {
+    clients: Arc<Clients>,
+    address: IpAddr,
+    connections: AtomicUsize,
+    /// Bytes of its requests that are held.
+    pub(super) requests: AtomicUsize,
+    /// Bytes of answers that it has not taken.
+    pub(super) answers: AtomicUsize,
+}
+
+impl Clients {
+    /// Each may have so many connections.
+    pub(super) fn new(max_connections: usize) -> Arc<Self> {
         Arc::new(Self {
-            most,
-            open: Mutex::default(),
+            max_connections,
+            known: Mutex::default(),
         })
+    }
+
+    /// The client at `ip`.
+    pub(super) fn at(self: &Arc<Self>, ip: IpAddr) -> Arc<Client> {
+        let address = client_of(ip);
+        let mut known = self.known.lock();
+        if let Some(client) = known.get(&address).and_then(Weak::upgrade) {
+            return client;
+        }
+        let client = Arc::new(Client {
+            clients: self.clone(),
+            address,
+            connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            answers: AtomicUsize::new(0),
+        });
+        known.insert(address, Arc::downgrade(&client));
+        client
     }
 
     /// Counts a connection from `ip` until the place is dropped; none if its client has as many as it may.
     pub(super) fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
-        let client = client_of(ip);
-        let mut open = self.open.lock();
-        let connections = open.entry(client).or_default();
-        if *connections >= self.most {
-            return None;
+        let client = self.at(ip);
+        let most = self.max_connections;
+        let one_more = |connections| (connections < most).then_some(connections + 1);
+        let counted = client
+            .connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        counted.is_ok().then(|| Place(client))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let mut known = self.clients.known.lock();
+        // Another one may have taken its place since the last reference to it went.
+        if known
+            .get(&self.address)
+            .is_some_and(|client| client.strong_count() == 0)
+        {
+            known.remove(&self.address);
         }
-        *connections += 1;
-        Some(Place {
-            peers: self.clone(),
-            client,
-        })
     }
 }
 
 /// One connection of a client.
 #[derive(Debug)]
-pub(super) struct Place {
-    peers: Arc<Peers>,
-    client: IpAddr,
+pub(super) struct Place(Arc<Client>);
+
+impl Place {
+    pub(super) fn client(&self) -> &Arc<Client> {
+        &self.0
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.peers.open.lock();
-        if let Some(connections) = open.get_mut(&self.client) {
-            *connections -= 1;
-            if *connections == 0 {
-                open.remove(&self.client);
-            }
-        }
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -109,23 +146,23 @@ mod tests {
 
     #[test]
     fn each_client_has_its_own_places() {
-        let peers = Peers::new(2);
-        let first = peers.admit(ip("192.0.2.1")).expect("free");
-        let _second = peers.admit(ip("::ffff:192.0.2.1")).expect("free");
-        assert!(peers.admit(ip("192.0.2.1")).is_none());
-        let _other = peers.admit(ip("192.0.2.2")).expect("another client");
+        let clients = Clients::new(2);
+        let first = clients.admit(ip("192.0.2.1")).expect("free");
+        let _second = clients.admit(ip("::ffff:192.0.2.1")).expect("free");
+        assert!(clients.admit(ip("192.0.2.1")).is_none());
+        let _other = clients.admit(ip("192.0.2.2")).expect("another client");
         drop(first);
-        let _third = peers.admit(ip("192.0.2.1")).expect("free again");
-        assert!(peers.admit(ip("192.0.2.1")).is_none());
+        let _third = clients.admit(ip("192.0.2.1")).expect("free again");
+        assert!(clients.admit(ip("192.0.2.1")).is_none());
     }
 
     #[test]
     fn a_client_has_a_whole_network_of_ipv6() {
-        let peers = Peers::new(1);
-        let place = peers.admit(ip("2001:db8::1")).expect("free");
-        assert!(peers.admit(ip("2001:db8::ffff:ffff:ffff:ffff")).is_none());
-        let _other = peers.admit(ip("2001:db8:0:1::1")).expect("another network");
+        let clients = Clients::new(1);
+        let place = clients.admit(ip("2001:db8::1")).expect("free");
+        assert!(clients.admit(ip("2001:db8::ffff:ffff:ffff:ffff")).is_none());
+        let _other = clients.admit(ip("2001:db8:0:1::1")).expect("another network");
         drop(place);
-        assert_eq!(peers.open.lock().len(), 1, "who has none is forgotten");
+        assert_eq!(clients.known.lock().len(), 1, "who has nothing is forgotten");
     }
 }

@@ -19,6 +19,7 @@ use super::framing::Response;
 use super::grpc_web::{self, Format};
 use super::health::Health;
 use super::http1;
+use super::peer::Client;
 use super::reflection::Reflection;
 use crate::auth;
 use crate::dispatch::Dispatcher;
@@ -47,6 +48,8 @@ pub(super) struct Services {
 pub(super) struct Caller {
     /// The address, as guests read it.
     pub(super) peer: Arc<str>,
+    /// None for processes of this machine, and for proxies themselves.
+    pub(super) client: Option<Arc<Client>>,
     /// Of the connection.
     pub(super) activity: Arc<Activity>,
 }
@@ -150,15 +153,15 @@ impl Services {
             (REFLECTION_V1ALPHA, Some((_, v1alpha))) => {
                 self.until_drained(v1alpha.clone().call(request), caller)
             }
-            _ if self.answers.is_full() => {
+            _ if self.answers.is_full(caller.client.as_deref()) => {
                 let answer = self.dispatcher.failed(&Failure::ResponseMemoryFull);
                 Box::pin(std::future::ready(Ok(answer)))
             }
             _ => {
                 let dispatcher = self.dispatcher.clone();
                 let (head, body) = request.into_parts();
-                let peer = caller.peer.to_string();
-                Box::pin(async move { Ok(dispatcher.serve(head, body, peer).await) })
+                let (peer, client) = (caller.peer.to_string(), caller.client.clone());
+                Box::pin(async move { Ok(dispatcher.serve(head, body, peer, client).await) })
             }
         }
     }

@@ -205,7 +205,9 @@ fn a_server_that_is_not_there_is_a_runtime_error() {
         "{outcome:?}"
     );
     assert!(
-        outcome.stderr.contains("hint: is the server running there?"),
+        outcome
+            .stderr
+            .contains("hint: is the server running there, without TLS?"),
         "{outcome:?}"
     );
 }

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use crate::mortise;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "serve",
     "dev",
     "new",
     "inspect",
     "call",
     "check",
+    "health",
     "status",
     "generations",
     "reload",
@@ -84,19 +85,26 @@ fn completions_come_for_each_shell() {
     }
 }
 
-/// The references in `docs/` are generated; `MORTISE_WRITE_DOCS=1 cargo test --test cli` writes them anew.
+/// These files are generated; `MORTISE_WRITE_DOCS=1 cargo test --test cli` writes them anew.
 #[test]
 fn references_are_in_step_with_the_code() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let stale: Vec<_> = [
-        ("cli.md", mortise::cli::reference::markdown()),
-        ("metrics.md", mortise::observe::metrics::reference::markdown()),
-        ("configuration.md", mortise::config::reference::markdown()),
-        ("mortise.schema.json", mortise::config::reference::schema()),
+        ("docs/cli.md", mortise::cli::reference::markdown()),
+        (
+            "docs/metrics.md",
+            mortise::observe::metrics::reference::markdown(),
+        ),
+        ("docs/configuration.md", mortise::config::reference::markdown()),
+        ("docs/mortise.schema.json", mortise::config::reference::schema()),
+        (
+            "deploy/prometheus/alerts.yaml",
+            mortise::observe::metrics::alerts::yaml(),
+        ),
     ]
     .into_iter()
     .filter(|(file, text)| {
-        let path = docs.join(file);
+        let path = root.join(file);
         if std::env::var_os("MORTISE_WRITE_DOCS").is_some() {
             std::fs::write(&path, text).expect("the reference can be written");
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use http::{Method, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
 use tonic::Code;
@@ -13,7 +14,7 @@ use crate::in_both_modes;
 use crate::support::pb::faults::*;
 use crate::support::raw::{RawAnswer, RawClient, framed};
 use crate::support::tokens::{TokenKey, claims_of, encode, key_set, seconds_from_now};
-use crate::support::{Host, Isolation, Plugin, Setup, until_some};
+use crate::support::{Host, Isolation, Plugin, Setup, http1, until_some};
 
 in_both_modes!(
     a_plugin_reads_who_calls,
@@ -22,6 +23,7 @@ in_both_modes!(
     tokens_are_kept_from_plugins_and_the_log,
     keys_are_replaced_under_load,
     the_hosts_own_services_ask_too,
+    a_browsers_question_needs_no_token,
 );
 
 const ECHO: &str = "/faults.v1.Faults/Echo";
@@ -388,6 +390,59 @@ async fn the_hosts_own_services_ask_too(isolation: Isolation) {
         !host.log.text().contains("no plugin serves"),
         "these are the host's own"
     );
+    host.stop().await;
+}
+
+/// A browser asks by itself whether a page may call, without the page's token, which the call then needs.
+async fn a_browsers_question_needs_no_token(isolation: Isolation) {
+    let key = TokenKey::es256();
+    let keys = Keys::of(&[&key]);
+    let sections = "[server]\ngrpc_web_origins = [\"https://shop.example\"]\n".to_owned() + &keys.section();
+    let host = start(isolation, &sections).await;
+    let origin = ("origin", "https://shop.example");
+    let question = [
+        origin,
+        ("access-control-request-method", "POST"),
+        (
+            "access-control-request-headers",
+            "authorization,content-type,x-grpc-web",
+        ),
+    ];
+    let answer = http1::send(host.address, Method::OPTIONS, ECHO, &question, "").await;
+    assert_eq!(answer.http, StatusCode::NO_CONTENT);
+    assert_eq!(
+        answer.headers["access-control-allow-origin"],
+        "https://shop.example"
+    );
+    assert_eq!(
+        answer.headers["access-control-allow-headers"],
+        "authorization,content-type,x-grpc-web"
+    );
+    let token = format!("Bearer {}", key.token(&claims_of("ann")));
+    let web = ("content-type", "application/grpc-web+proto");
+    for (headers, status) in [
+        (vec![origin, web], "grpc-status: 16"),
+        (
+            vec![origin, web, ("authorization", token.as_str())],
+            "grpc-status: 0",
+        ),
+    ] {
+        let body = framed(&EchoRequest::default());
+        let answer = http1::send(host.address, Method::POST, ECHO, &headers, body).await;
+        // The page may read the refusal too.
+        assert_eq!(
+            answer.headers["access-control-allow-origin"],
+            "https://shop.example"
+        );
+        let in_headers = answer.headers.get("grpc-status");
+        let in_headers = in_headers.map(|status| format!("grpc-status: {}", status.to_str().expect("ASCII")));
+        let text = in_headers.unwrap_or_else(|| String::from_utf8_lossy(&answer.data).into_owned());
+        assert!(text.contains(status), "{text}");
+    }
+    // To another page the answer is no, whatever token it has.
+    let stranger = [("origin", "https://other.example"), question[1], question[2]];
+    let answer = http1::send(host.address, Method::OPTIONS, ECHO, &stranger, "").await;
+    assert_eq!(answer.http, StatusCode::FORBIDDEN);
     host.stop().await;
 }
 

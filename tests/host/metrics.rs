@@ -268,16 +268,16 @@ fn state_is_counted(held: &mut Held, retries: f64) {
 }
 
 fn the_outside_is_counted(held: &mut Held) {
-    held.is(&table::UPSTREAM_CALLS, &["backend", "target", "OK"], 3.0);
-    held.is(
-        &table::UPSTREAM_CALLS,
-        &["backend", "target", "PERMISSION_DENIED"],
-        1.0,
-    );
-    held.is(&table::UPSTREAM_CALLS, &["other", "host", "UNAVAILABLE"], 1.0);
-    held.is(&table::UPSTREAM_CALL_SECONDS, &["backend"], 4.0);
-    held.is(&table::UPSTREAM_RETRIES, &["backend"], 1.0);
-    held.is(&table::UPSTREAM_RETRIES, &["other"], 0.0);
+    let mut calls = |labels: [&str; 3], count: f64| {
+        let [target, origin, code] = labels;
+        held.is(&table::UPSTREAM_CALLS, &["caller", target, origin, code], count);
+    };
+    calls(["backend", "target", "OK"], 3.0);
+    calls(["backend", "target", "PERMISSION_DENIED"], 1.0);
+    calls(["other", "host", "UNAVAILABLE"], 1.0);
+    held.is(&table::UPSTREAM_CALL_SECONDS, &["caller", "backend"], 4.0);
+    held.is(&table::UPSTREAM_RETRIES, &["caller", "backend"], 1.0);
+    held.is(&table::UPSTREAM_RETRIES, &["caller", "other"], 0.0);
     held.is(&table::UPSTREAM_BREAKER_OPEN, &["backend"], 0.0);
     held.is(&table::UPSTREAM_BREAKER_OPEN, &["other"], 1.0);
 

@@ -1,5 +1,6 @@
 //! TLS, with and without certificates of clients.
 
+mod commands;
 mod reload;
 
 use std::ops::Range;
@@ -26,6 +27,7 @@ use crate::support::{Host, Isolation, Plugin, Setup, within_patience};
 in_both_modes!(
     calls_are_served,
     clients_show_certificates_if_asked,
+    clients_may_show_certificates,
     a_stalled_handshake_stalls_nobody,
 );
 
@@ -207,6 +209,49 @@ async fn clients_show_certificates_if_asked(isolation: Isolation) {
     host.stop().await;
 }
 
+/// Who calls, as the plugin reads it.
+async fn principal(host: &Host, stream: TlsStream<TcpStream>) -> Option<String> {
+    let raw = RawClient::over(stream, host.address).await;
+    let answer = raw.unary(ECHO, &[], &EchoRequest::default()).await;
+    answer.message::<EchoResponse>().principal
+}
+
+async fn clients_may_show_certificates(isolation: Isolation) {
+    let files = Files::new();
+    let clients = authority("the clients' authority");
+    files.write("clients.pem", &clients.as_ref().pem());
+    let section = format!(
+        "{}tls_client_ca = {:?}\ntls_client_auth = \"optional\"\n",
+        files.section(),
+        files.path().join("clients.pem")
+    );
+    let host = start(isolation, &section).await;
+    // One after another in the same sandbox, where sandboxes are used again.
+    for _ in 0..2 {
+        for (identity, expected) in [
+            (
+                Some(issue(&clients, "cart.test")),
+                Some("dns:cart.test".to_owned()),
+            ),
+            (None, None),
+        ] {
+            let stream = files.connect(&host, identity, &["h2"]).await;
+            assert_eq!(principal(&host, stream.expect("a handshake")).await, expected);
+        }
+    }
+    // Who shows one must show a good one.
+    let expired = issue_for(&clients, "cart.test", 2000..2020);
+    for identity in [issue(&authority("someone else"), "cart.test"), expired] {
+        let refused = async {
+            let mut stream = files.connect(&host, Some(identity), &["h2"]).await?;
+            stream.read_u8().await
+        };
+        let refused = within_patience("a refusal", refused).await;
+        assert!(refused.is_err(), "{refused:?}");
+    }
+    host.stop().await;
+}
+
 async fn a_stalled_handshake_stalls_nobody(isolation: Isolation) {
     let files = Files::new();
     let section = files.section() + "tls_handshake_timeout_ms = 200\n";
@@ -342,6 +387,14 @@ async fn files_that_do_not_do_are_refused_at_the_start() {
         assert_eq!(ended.code, Some(3), "{}", ended.stderr);
         assert!(ended.stderr.contains(reason), "{reason}: {}", ended.stderr);
     }
+    let section = files.section() + "tls_client_auth = \"optional\"\n";
+    let ended = Setup::of(Plugin::faults(Isolation::Call))
+        .with(&section)
+        .run()
+        .await;
+    let reason = "server.tls_client_auth: is of no use without server.tls_client_ca";
+    assert!(ended.stderr.contains(reason), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(3));
     let half = format!("[server]\ntls_key = {:?}", files.path().join("key.pem"));
     let ended = Setup::of(Plugin::faults(Isolation::Call)).with(&half).run().await;
     let reason = "server.tls_key: TLS needs both server.tls_certificate and server.tls_key";

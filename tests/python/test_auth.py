@@ -28,8 +28,8 @@ class Issuer:
         self.file = folder / "keys.json"
         self.renew(key_id)
 
-    def renew(self, key_id):
-        """A new key instead of the one before, published at once."""
+    def renew(self, key_id, keeping_the_last=False):
+        """A new key instead of the one before, or beside it, published at once."""
         made = {
             "RS256": lambda: rsa.generate_private_key(65537, 2048),
             "PS256": lambda: rsa.generate_private_key(65537, 2048),
@@ -41,8 +41,10 @@ class Issuer:
         algorithm = jwt.get_algorithm_by_name(self.algorithm)
         public = algorithm.to_jwk(self.key.public_key(), as_dict=True)
         public = {**public, "kid": key_id, "alg": self.algorithm, "use": "sig"}
+        kept = [self.public] if keeping_the_last else []
+        self.public = public
         new = self.file.with_suffix(".new")
-        new.write_text(json.dumps({"keys": [public]}))
+        new.write_text(json.dumps({"keys": [public, *kept]}))
         os.replace(new, self.file)
 
     def token(self, subject="ann", **claims):

@@ -1,5 +1,6 @@
 //! One `mortise serve` process.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub(crate) struct Setup {
     cache: String,
     filter: &'static str,
     data: Option<PathBuf>,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Setup {
@@ -41,6 +43,7 @@ impl Setup {
             cache: format!("[cache]\ndir = {:?}\n", target_folder().join("compiled")),
             filter: "mortise=info",
             data: None,
+            environment: Vec::new(),
         }
     }
 
@@ -66,6 +69,12 @@ impl Setup {
     /// Another `MORTISE_LOG`. It must let level info of `mortise` through.
     pub(crate) fn filter(mut self, filter: &'static str) -> Self {
         self.filter = filter;
+        self
+    }
+
+    /// A variable of its environment.
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -141,6 +150,7 @@ impl Setup {
             .arg(&data)
             .env("MORTISE_LOG", self.filter)
             .env("SECRET_OF_THE_HOST", "must not reach a guest")
+            .envs(self.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -260,10 +270,18 @@ impl Host {
 
     /// Memory it has in use, as the system counts it.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.0.id())).expect("it runs");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = resident.and_then(|resident| resident.trim().strip_suffix(" kB"));
-        1024 * kib.and_then(|kib| kib.parse::<u64>().ok()).expect("proc(5)")
+        self.resident()()
+    }
+
+    /// The same, to be asked for elsewhere while it runs.
+    pub(crate) fn resident(&self) -> impl Fn() -> u64 + Send + use<> {
+        let file = format!("/proc/{}/status", self.child.0.id());
+        move || {
+            let status = fs::read_to_string(&file).expect("it runs");
+            let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let kib = resident.and_then(|resident| resident.trim().strip_suffix(" kB"));
+            1024 * kib.and_then(|kib| kib.parse::<u64>().ok()).expect("proc(5)")
+        }
     }
 
     /// User and system time it has used so far.

@@ -9,9 +9,9 @@ use crate::status::Failure;
 /// The codes of gRPC, from 0 for OK to 16.
 const CODES: usize = 17;
 
-/// What is counted of the calls to a target.
+/// What is counted of one plugin's calls to a target.
 #[derive(Debug, Default)]
-pub struct TargetMetrics {
+pub struct CallMetrics {
     /// How long calls took, waiting and repetitions included.
     pub seconds: Durations,
     /// Repetitions.
@@ -22,7 +22,7 @@ pub struct TargetMetrics {
     by_host: [Counter; CODES],
 }
 
-impl TargetMetrics {
+impl CallMetrics {
     /// Calls that have ended: who answered, with which code, and how many. Only those that occurred.
     pub fn calls(&self) -> impl Iterator<Item = (&'static str, Code, u64)> {
         let of = |origin, counters: &'_ [Counter; CODES]| {
@@ -46,7 +46,7 @@ impl TargetMetrics {
 /// One call. Dropped before its end, because the call on whose behalf it is made has ended, it counts as
 /// CANCELLED by the host.
 pub(super) struct Record<'m> {
-    metrics: &'m TargetMetrics,
+    metrics: &'m CallMetrics,
     began: Instant,
     ended: bool,
 }

@@ -26,7 +26,7 @@ use crate::metadata::RequestMetadata;
 use crate::observe::TraceContext;
 
 pub use journal::Journal;
-pub use metrics::TargetMetrics;
+pub use metrics::CallMetrics;
 pub use options::{AllowedMethod, TargetOptions};
 pub use refusal::Refusal;
 pub use status::Answered;
@@ -129,29 +129,42 @@ impl Upstreams {
         self.targets.values().map(Arc::as_ref)
     }
 
-    /// What a plugin may reach: the targets of `names` that exist, `max_calls` times in one call of its own and
+    /// What `plugin` may reach: the targets of `names` that exist, `max_calls` times in one call of its own and
     /// with at most `max_reply_bytes` of answers.
     pub fn grant<'n>(
         &self,
+        plugin: &str,
         names: impl IntoIterator<Item = &'n str>,
         max_calls: u32,
         max_reply_bytes: u64,
     ) -> Granted {
         let granted = names.into_iter().filter_map(|name| self.targets.get(name));
+        let reachable = granted.map(|target| {
+            let reachable = Reachable {
+                target: target.clone(),
+                metrics: target.metrics_of(plugin),
+            };
+            (target.name().to_owned(), reachable)
+        });
         Granted {
-            targets: granted
-                .map(|target| (target.name().to_owned(), target.clone()))
-                .collect(),
+            targets: reachable.collect(),
             max_calls,
             max_reply_bytes,
         }
     }
 }
 
+/// A target, and what is counted of one plugin's calls to it.
+#[derive(Debug)]
+struct Reachable {
+    target: Arc<Target>,
+    metrics: Arc<CallMetrics>,
+}
+
 /// What one plugin may reach.
 #[derive(Debug, Default)]
 pub struct Granted {
-    targets: BTreeMap<String, Arc<Target>>,
+    targets: BTreeMap<String, Reachable>,
     max_calls: u32,
     max_reply_bytes: u64,
 }
@@ -187,7 +200,9 @@ impl Granted {
             }
             None => {
                 let outcome = match self.targets.get(&request.target) {
-                    Some(target) => target.call(&request, caller, number + 1).await,
+                    Some(Reachable { target, metrics }) => {
+                        target.call(&request, caller, number + 1, metrics).await
+                    }
                     None => Err(Refusal::not_granted(&request.target).into()),
                 };
                 if caller.deadline.expired() {

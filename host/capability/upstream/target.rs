@@ -1,8 +1,10 @@
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Uri};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tonic::Code;
@@ -11,7 +13,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use super::breaker::{Breaker, Change};
 use super::exchange::{self, Broken};
 use super::headers;
-use super::metrics::TargetMetrics;
+use super::metrics::CallMetrics;
 use super::options::TargetOptions;
 use super::status::Pushback;
 use super::{Caller, Failed, Refusal, Reply, Request};
@@ -48,7 +50,8 @@ pub struct Target {
     turns: Arc<Gate>,
     queue: Queue,
     breaker: Breaker,
-    metrics: TargetMetrics,
+    /// By plugin: those that may call it, over all their generations.
+    metrics: Mutex<BTreeMap<String, Arc<CallMetrics>>>,
 }
 
 /// Why a target cannot be set up.
@@ -81,7 +84,7 @@ impl Target {
             turns: Gate::new(options.max_concurrent),
             queue: Queue::new(options.max_queued),
             breaker: Breaker::new(options.breaker_failures, options.breaker_open),
-            metrics: TargetMetrics::default(),
+            metrics: Mutex::default(),
             options,
         })
     }
@@ -91,9 +94,18 @@ impl Target {
         &self.name
     }
 
-    /// What it has counted so far.
-    pub fn metrics(&self) -> &TargetMetrics {
-        &self.metrics
+    /// What is counted of the calls of each plugin that may call it.
+    pub fn metrics(&self) -> Vec<(String, Arc<CallMetrics>)> {
+        let metrics = self.metrics.lock();
+        let metrics = metrics.iter();
+        metrics
+            .map(|(plugin, metrics)| (plugin.clone(), metrics.clone()))
+            .collect()
+    }
+
+    /// Where the calls of `plugin` are counted.
+    pub(super) fn metrics_of(&self, plugin: &str) -> Arc<CallMetrics> {
+        self.metrics.lock().entry(plugin.to_owned()).or_default().clone()
     }
 
     /// Whether it is left alone because it keeps failing.
@@ -101,26 +113,27 @@ impl Target {
         self.breaker.is_open()
     }
 
-    /// Makes one call, and counts it.
+    /// Makes one call, and counts it in `metrics`. `number` counts the upstream calls of an attempt from 1.
     pub(super) async fn call(
         &self,
         request: &Request,
         caller: Caller<'_>,
         number: u32,
+        metrics: &CallMetrics,
     ) -> Result<Reply, Failed> {
-        let record = self.metrics.begin();
-        let outcome = self.call_in_turn(request, caller, number).await;
+        let record = metrics.begin();
+        let outcome = self.call_in_turn(request, caller, number, metrics).await;
         record.end(&outcome);
         outcome
     }
 
-    /// Makes one call, in as many tries as are allowed and as there is time for. `number` counts the upstream
-    /// calls of an attempt from 1.
+    /// Makes one call, in as many tries as are allowed and as there is time for.
     async fn call_in_turn(
         &self,
         request: &Request,
         caller: Caller<'_>,
         number: u32,
+        metrics: &CallMetrics,
     ) -> Result<Reply, Failed> {
         let path = self.allowed(&request.method)?;
         let (size, limit) = (request.message.len(), self.options.max_request_bytes);
@@ -140,7 +153,7 @@ impl Target {
             let Some(pause) = self.pause_after(tries, &outcome, &patience) else {
                 return outcome;
             };
-            self.metrics.retries.increment();
+            metrics.retries.increment();
             tracing::debug!(upstream = self.name, tries, "upstream call failed, trying again");
             tokio::time::sleep(pause).await;
         }

@@ -42,7 +42,8 @@ async fn call(script: Script) -> Result<Reply, Failed> {
         max_request_bytes: 100,
         max_response_bytes: 10,
     };
-    let granted = Upstreams::new([Target::new("stock", options).expect("no TLS")]).grant(["stock"], 10, 1000);
+    let targets = Upstreams::new([Target::new("stock", options).expect("no TLS")]);
+    let granted = targets.grant("shop", ["stock"], 10, 1000);
     let request = Request {
         target: "stock".into(),
         method: "/stock.v1.Stock/Reserve".into(),

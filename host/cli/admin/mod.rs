@@ -59,7 +59,7 @@ impl HostArgs {
     }
 
     /// Connects to the host and runs `work` with it.
-    fn with<T>(
+    pub(super) fn with<T>(
         &self,
         work: impl AsyncFnOnce(AdminClient<Channel>) -> Result<T, Status>,
     ) -> anyhow::Result<T> {

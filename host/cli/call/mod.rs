@@ -7,18 +7,18 @@ use anyhow::Context;
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use super::connect::{TlsArgs, connect};
 use super::exit::UsageError;
-use super::{WithHint, print};
+use super::{WithHint, print, timeout};
 
 mod codec;
 mod metadata;
 mod method;
 mod reflection;
 mod show;
-mod timeout;
 
 use codec::BytesCodec;
 use metadata::Header;
@@ -27,10 +27,6 @@ pub(super) use show::NotOk;
 
 /// The largest message that is taken from a server.
 const MAX_RESPONSE_BYTES: usize = 256 << 20;
-/// The largest header list that is taken from a server: what Mortise can be configured to send.
-const MAX_METADATA_BYTES: u32 = 1 << 20;
-/// How long to wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Calls a unary method of any gRPC server that offers reflection.
 ///
@@ -42,7 +38,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 Examples:
   mortise call order.v1.OrderService/GetOrder -d '{\"id\": \"ORD-1\"}'
   mortise call order.v1.OrderService/CreateOrder -d @order.json -H 'user-id: ann' --timeout 2s -v
-  echo '{}' | mortise call order.v1.OrderService/ListOrders -d - --addr 127.0.0.1:8080")]
+  echo '{}' | mortise call order.v1.OrderService/ListOrders -d - --addr 127.0.0.1:8080
+  mortise call order.v1.OrderService/GetOrder --addr orders.example:443 --tls
+  mortise call order.v1.OrderService/GetOrder --addr localhost:50051 --cacert ca.pem --cert me.pem --key me-key.pem")]
 pub(super) struct CallArgs {
     /// The method, as package.Service/Method, with or without a slash before it.
     #[arg(value_name = "METHOD")]
@@ -61,13 +59,16 @@ pub(super) struct CallArgs {
     #[arg(long, value_name = "DURATION", value_parser = timeout::parse)]
     timeout: Option<Duration>,
 
-    /// The server's address. It is reached without TLS.
+    /// The server's address, HOST:PORT or unix:PATH.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50051")]
     addr: String,
 
     /// Shows metadata and status too.
     #[arg(short, long)]
     verbose: bool,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 pub(super) fn run(args: CallArgs) -> anyhow::Result<()> {
@@ -80,7 +81,7 @@ pub(super) fn run(args: CallArgs) -> anyhow::Result<()> {
 
 async fn call(args: CallArgs) -> anyhow::Result<()> {
     let data = read_data(&args.data)?;
-    let channel = connect(&args.addr).await?;
+    let channel = connect(&args.addr, &args.tls).await?;
     let method = reflection::find_method(channel.clone(), &args.method).await?;
     if method.is_client_streaming() || method.is_server_streaming() {
         anyhow::bail!(
@@ -130,21 +131,6 @@ fn read_data(data: &str) -> anyhow::Result<String> {
         }
         None => Ok(data.to_owned()),
     }
-}
-
-async fn connect(addr: &str) -> anyhow::Result<Channel> {
-    let authority = addr.strip_prefix("http://").unwrap_or(addr);
-    let endpoint = Endpoint::from_shared(format!("http://{authority}"))
-        .ok()
-        .filter(|endpoint| endpoint.uri().port().is_some() && endpoint.uri().path() == "/")
-        .ok_or_else(|| UsageError(format!("{addr:?} is not an address such as 127.0.0.1:50051")))?;
-    endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_max_header_list_size(MAX_METADATA_BYTES)
-        .connect()
-        .await
-        .with_context(|| format!("cannot connect to {addr}"))
-        .hint("is the server running there? `--addr` names another address")
 }
 
 fn encode(data: &str, message: MessageDescriptor) -> anyhow::Result<Vec<u8>> {

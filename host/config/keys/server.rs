@@ -9,7 +9,7 @@ use crate::config::setting::{
     Choices, GIB, KIB, MIB, Origins, RateText, TIB, TrustedProxies, address, bytes, choice, choices, count,
     count_u32, file_mode, long_count, millis, optional, path_to, seconds, toggle,
 };
-use crate::server::{Encoding, ProxyNaming, TrustedProxy};
+use crate::server::{ClientAuth, Encoding, ProxyNaming, TrustedProxy};
 
 section! {
     /// How the host listens, and the bounds on what clients may ask of it.
@@ -42,10 +42,13 @@ section! {
         /// The private key of `tls_certificate` in PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted.
         "tls_key" => tls_key: Option<PathBuf> =
             optional("the host speaks without TLS", path_to("file", "-"));
-        /// Certificates in PEM of those who issue certificates to clients. With it, a client that shows none
-        /// from them is refused in the handshake.
+        /// Certificates in PEM of those who issue certificates to clients. With it clients are asked for a
+        /// certificate, and one that shows another than theirs is refused in the handshake.
         "tls_client_ca" => tls_client_ca: Option<PathBuf> =
             optional("clients are asked for no certificate", path_to("file", "-"));
+        /// With `tls_client_ca`: whether a client must show a certificate (`required`), or is let in without one
+        /// as a caller that is not known (`optional`).
+        "tls_client_auth" => tls_client_auth: ClientAuth = choice(ClientAuth::Required);
         /// How long a TLS handshake may take before the connection is closed.
         "tls_handshake_timeout_ms" => tls_handshake_timeout: Duration = millis(10_000, 1, 600_000);
         /// Web pages that browsers let call the host by gRPC-Web, by their origin.
@@ -77,14 +80,17 @@ section! {
         "max_metadata_bytes" => max_metadata_bytes: usize = bytes(16 * KIB, KIB, MIB);
         /// The most memory for the headers and messages of all requests that have not arrived in full, and for
         /// those that arrived in more than one frame until they are answered. A request that finds no room is
-        /// answered UNAVAILABLE. At least twice `max_request_bytes`, because a compressed message is held in both
-        /// forms for a moment.
+        /// answered UNAVAILABLE. A client, as `max_connections_per_peer` counts them, may hold no more of it than it
+        /// leaves free, which is half of it for one alone. At least four times `max_request_bytes`, because a
+        /// compressed message is held in both forms for a moment.
         "max_request_memory_bytes" => max_request_memory_bytes: usize = bytes(256 * MIB, 64 * KIB, TIB);
         /// How long a request may take to arrive in full, whatever its deadline. Then it is answered
         /// DEADLINE_EXCEEDED.
         "request_timeout_ms" => request_timeout: Duration = millis(60_000, 1, 86_400_000);
         /// The most memory for answers that clients have not taken yet. While they hold so much, calls are answered
-        /// UNAVAILABLE; those in progress are answered all the same.
+        /// UNAVAILABLE; those in progress are answered all the same. So are the calls of a client, as
+        /// `max_connections_per_peer` counts them, that holds as much as it leaves free, which is half of it for one
+        /// alone.
         "max_response_memory_bytes" => max_response_memory_bytes: usize = bytes(GIB, 64 * KIB, TIB);
         /// How long a client may take for an answer, counted in steps of this time. Then its
         /// connection is told to go away, and calls on it may go on for `max_connection_age_grace_s`.
@@ -170,6 +176,13 @@ impl Choices for Encoding {
         (Encoding::Zstd.name(), Encoding::Zstd),
         (Encoding::Gzip.name(), Encoding::Gzip),
         (Encoding::Deflate.name(), Encoding::Deflate),
+    ];
+}
+
+impl Choices for ClientAuth {
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        ("required", ClientAuth::Required),
+        ("optional", ClientAuth::Optional),
     ];
 }
 

@@ -242,19 +242,25 @@ impl Collector {
 
     fn upstreams(&self, page: &mut Page) {
         let targets = || self.registry.loader().upstreams.targets();
+        let callers: Vec<_> = targets()
+            .flat_map(|target| {
+                let callers = target.metrics().into_iter();
+                callers.map(|(plugin, metrics)| (plugin, target.name(), metrics))
+            })
+            .collect();
         let mut family = page.family(&table::UPSTREAM_CALLS);
-        for target in targets() {
-            for (origin, code, count) in target.metrics().calls() {
-                family.sample(&[&target.name(), &origin, &code_name(code)], count);
+        for (plugin, target, metrics) in &callers {
+            for (origin, code, count) in metrics.calls() {
+                family.sample(&[plugin, target, &origin, &code_name(code)], count);
             }
         }
         let mut family = page.family(&table::UPSTREAM_CALL_SECONDS);
-        for target in targets() {
-            family.distribution(&[&target.name()], &target.metrics().seconds.distribution());
+        for (plugin, target, metrics) in &callers {
+            family.distribution(&[plugin, target], &metrics.seconds.distribution());
         }
         let mut family = page.family(&table::UPSTREAM_RETRIES);
-        for target in targets() {
-            family.sample(&[&target.name()], target.metrics().retries.value());
+        for (plugin, target, metrics) in &callers {
+            family.sample(&[plugin, target], metrics.retries.value());
         }
         let mut family = page.family(&table::UPSTREAM_BREAKER_OPEN);
         for target in targets() {

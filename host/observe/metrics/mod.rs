@@ -5,6 +5,7 @@
 //! it is anyway, or counted by the part that it happens in, when somebody asks for a page; `table` lists
 //! all of it, `collect` gathers it.
 
+pub mod alerts;
 mod call;
 mod collect;
 mod generation;

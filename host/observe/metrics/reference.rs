@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::alerts;
 use super::table::{ALL, Metric};
 
 const INTRODUCTION: &str = "\
@@ -48,64 +49,15 @@ Samples of a counter end in `_total`, those of an info in `_info`, those of a hi
 |---|---|---|---|
 ";
 
-/// What an operator wants to be told, and by which expression.
-const ALERTS: &[(&str, &str)] = &[
-    (
-        "up == 0",
-        "the host is gone, or its administration does not answer",
-    ),
-    (
-        "mortise_store_up == 0",
-        "the store has failed: calls that need it are refused until the cause is mended and the host restarted",
-    ),
-    (
-        "sum by (plugin, generation) (rate(mortise_traps_total[5m])) > 0",
-        "a plugin crashes; the log has its stack",
-    ),
-    (
-        "mortise_plugin_refused == 1",
-        "a new file of a plugin was refused and the old one serves on; `mortise status` has the reason",
-    ),
-    (
-        "sum by (plugin, reason) (rate(mortise_host_statuses_total{reason=\"DEADLINE_EXCEEDED\"}[5m])) > 1",
-        "calls run out of time: compare the stages in the lines `slow call`",
-    ),
-    (
-        "mortise_calls_admitted > 0.9 * mortise_calls_admitted_max",
-        "the host is close to refusing calls",
-    ),
-    (
-        "sum by (plugin, reason) (rate(mortise_admission_refusals_total[5m])) > 0",
-        "calls are refused for load",
-    ),
-    (
-        "sum by (plugin) (rate(mortise_call_conflicts_total[5m])) \
-         > 0.1 * sum by (plugin) (rate(mortise_plugin_calls_total[5m]))",
-        "handlers read and write the same keys, and run again and again",
-    ),
-    (
-        "mortise_event_lag_seconds > 60",
-        "a sink takes no events; when `events.max_undelivered` wait, calls that publish are refused",
-    ),
-    ("mortise_upstream_breaker_open == 1", "a target keeps failing"),
-    (
-        "rate(mortise_tls_handshake_failures_total[5m]) > 1",
-        "clients without the right certificates, or the host's own has expired",
-    ),
-    (
-        "rate(mortise_connections_refused_total[5m]) > 0",
-        "clients are turned away; `reason` says why",
-    ),
-    (
-        "process_open_fds > 0.8 * process_max_fds",
-        "the system will refuse connections",
-    ),
-    (
-        "sum by (plugin, generation) (rate(mortise_guest_memory_growths_total[5m])) \
-         > 0.01 * sum by (plugin, generation) (rate(mortise_calls_total[5m]))",
-        "not a fault but a cost: the plugin was built with too small an initial memory",
-    ),
-];
+const ALERTS: &str = "
+## What to alert on
+
+[deploy/prometheus/alerts.yaml](../deploy/prometheus/alerts.yaml) has these as rules, with how long each must hold and
+how urgent it is. They expect that hosts are scraped by a job `mortise`, as above. Thresholds are where to begin.
+
+| alert | expression | what it means |
+|---|---|---|
+";
 
 /// The whole page.
 pub fn markdown() -> String {
@@ -126,29 +78,7 @@ pub fn markdown() -> String {
             labels.join(", ")
         );
     }
-    page.push_str("\n## What to alert on\n\n| expression | what it means |\n|---|---|\n");
-    for (expression, meaning) in ALERTS {
-        let _ = writeln!(page, "| `{expression}` | {meaning} |");
-    }
+    page.push_str(ALERTS);
+    page.push_str(&alerts::rows());
     page
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn alerts_use_metrics_that_exist() {
-        let names: Vec<_> = ALL.iter().map(|metric| metric.sample_name()).collect();
-        for (expression, _) in ALERTS {
-            let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            let metrics = words.filter(|word| word.starts_with("mortise_") || word.starts_with("process_"));
-            for metric in metrics {
-                assert!(
-                    names.iter().any(|name| name == metric),
-                    "{metric} in {expression}"
-                );
-            }
-        }
-    }
 }

@@ -175,13 +175,13 @@ table! {
     /// The same in bytes.
     EVENTS_UNDELIVERED_BYTES = Gauge "mortise_events_undelivered_bytes" [];
 
-    /// Calls of plugins to a target, by the status the plugin got and by who made it, the target or the host.
-    UPSTREAM_CALLS = Counter "mortise_upstream_calls" ["target", "origin", "code"];
-    /// Time that calls to a target took, waiting for their turn and repetitions included.
-    UPSTREAM_CALL_SECONDS = Histogram "mortise_upstream_call_seconds" ["target"];
-    /// Repetitions of calls to a target.
-    UPSTREAM_RETRIES = Counter "mortise_upstream_retries" ["target"];
-    /// 1 while the target is left alone because it kept failing, else 0.
+    /// Calls of a plugin to a target, by the status the plugin got and by who made it, the target or the host.
+    UPSTREAM_CALLS = Counter "mortise_upstream_calls" ["plugin", "target", "origin", "code"];
+    /// Time that a plugin's calls to a target took, waiting for their turn and repetitions included.
+    UPSTREAM_CALL_SECONDS = Histogram "mortise_upstream_call_seconds" ["plugin", "target"];
+    /// Repetitions of a plugin's calls to a target.
+    UPSTREAM_RETRIES = Counter "mortise_upstream_retries" ["plugin", "target"];
+    /// 1 while the target is left alone, by all plugins, because it kept failing, else 0.
     UPSTREAM_BREAKER_OPEN = Gauge "mortise_upstream_breaker_open" ["target"];
 
     /// Client connections that were accepted.

@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 
 use super::super::compression::{Compression, decompress, longest_compressed};
 use super::super::grpc_web;
+use super::super::peer::Client;
 use super::PREFIX;
 use super::memory::{Held, RequestMemory};
 use crate::status::Failure;
@@ -29,19 +30,20 @@ pub struct RequestBounds {
     pub memory: Arc<RequestMemory>,
 }
 
-/// Reads the one message of a unary request and waits for the end of the stream. What it holds of the memory for
-/// requests is given back when the second value is dropped.
+/// Reads the one message of a unary request of `client` and waits for the end of the stream. What it holds of the
+/// memory for requests is given back when the second value is dropped.
 ///
 /// Neither what arrives nor what it is decompressed to is ever held beyond the bounds. The announced length is
 /// checked before the message is read, and what is reserved grows with what arrives.
 pub(crate) async fn read_unary(
     headers: &HeaderMap,
     body: tonic::body::Body,
+    client: Option<Arc<Client>>,
     bounds: &RequestBounds,
     compression: &Compression,
 ) -> Result<(Bytes, Held), Failure> {
     let encoding = compression.of_request(headers)?;
-    let mut received = Received::new(encoding.is_some(), bounds);
+    let mut received = Received::new(encoding.is_some(), client, bounds);
     tokio::time::timeout(bounds.timeout, received.read(headers, body))
         .await
         .map_err(|_| Failure::RequestTimeout {
@@ -85,14 +87,14 @@ struct Prefix {
 }
 
 impl Received {
-    fn new(encoded: bool, bounds: &RequestBounds) -> Self {
+    fn new(encoded: bool, client: Option<Arc<Client>>, bounds: &RequestBounds) -> Self {
         Self {
             whole: Bytes::new(),
             parts: Vec::new(),
             prefix: None,
             encoded,
             limit: bounds.max_bytes,
-            held: bounds.memory.hold(),
+            held: bounds.memory.hold(client),
             waited: false,
         }
     }
@@ -262,7 +264,8 @@ mod tests {
             memory: RequestMemory::new(1 << 20),
         };
         let compression = every_compression();
-        let read = read_unary(headers, tonic::body::Body::new(body), &bounds, &compression);
+        let body = tonic::body::Body::new(body);
+        let read = read_unary(headers, body, None, &bounds, &compression);
         read.await.map(|(message, _)| message)
     }
 

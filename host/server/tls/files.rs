@@ -28,8 +28,20 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key: PKCS #8, PKCS #1 or SEC 1, not encrypted.
     pub key: PathBuf,
-    /// Roots that clients' certificates must come from. With it, a client without a certificate is refused.
+    /// Roots that clients' certificates must come from. With it, clients are asked for one.
     pub client_ca: Option<PathBuf>,
+    /// Whether they must have one. Without `client_ca` it says nothing.
+    pub client_auth: ClientAuth,
+}
+
+/// What becomes of a client that is asked for a certificate and shows none. One that shows another than it may is
+/// refused in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// It is refused in the handshake.
+    Required,
+    /// It is let in, as nobody in particular.
+    Optional,
 }
 
 /// Files that were read and can be used.
@@ -93,7 +105,12 @@ impl TlsFiles {
                         .add(root)
                         .map_err(|error| unusable(TlsFile::ClientCa, file, &error))?;
                 }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let verifier = match self.client_auth {
+                    ClientAuth::Required => verifier,
+                    ClientAuth::Optional => verifier.allow_unauthenticated(),
+                };
+                let verifier = verifier
                     .build()
                     .map_err(|error| unusable(TlsFile::ClientCa, file, &error))?;
                 builder.with_client_cert_verifier(verifier)

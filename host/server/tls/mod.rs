@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use files::Loaded;
-pub use files::{TlsError, TlsFile, TlsFiles};
+pub use files::{ClientAuth, TlsError, TlsFile, TlsFiles};
 
 /// Accepts TLS connections. Clones share it, and what is read again.
 #[derive(Clone)]

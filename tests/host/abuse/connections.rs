@@ -1,25 +1,15 @@
 //! Connections: how many each client may have, and for how long.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::frames::{FrameClient, GOAWAY};
 use crate::support::pb::faults::*;
 use crate::support::raw::RawClient;
 use crate::support::{Isolation, Plugin, Setup, until_some, within_patience};
 
-use super::{ECHO, Honest};
-
-/// A connection from this address of the loopback network.
-async fn connect_from(source: &str, address: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    let source = format!("{source}:0").parse().expect("an address");
-    socket.bind(source).expect("it is of this machine");
-    socket.connect(address).await.expect("the host listens")
-}
+use super::{ECHO, Honest, connect_from};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_client_has_so_many() {
@@ -141,8 +131,7 @@ async fn hoarded_connections_leave_the_others_alone() {
         .with(section)
         .start()
         .await;
-    let before = super::warm_up(&host).await;
-    let honest = Honest::call(&host).await;
+    let honest = Honest::begin(&host).await;
     for _ in 0..10 {
         let mut hoarded = Vec::new();
         for _ in 0..200 {
@@ -153,7 +142,6 @@ async fn hoarded_connections_leave_the_others_alone() {
             let _ = within_patience("the end", stream.read_to_end(&mut answer)).await;
         }
     }
-    honest.was_served().await;
-    super::has_not_grown(&host, before, 32 << 20).await;
+    honest.fared_well(&host, 64 << 20).await;
     host.stop().await;
 }

@@ -3,7 +3,7 @@
 use crate::support::frames::*;
 use crate::support::{Host, Isolation, Plugin, Setup};
 
-use super::{ECHO, Honest, has_not_grown, warm_up};
+use super::{ECHO, Honest};
 
 /// Everything that floods a connection, by its name in the log: frames for turn after turn.
 type Flood = (&'static str, fn(u32) -> Vec<u8>);
@@ -66,13 +66,13 @@ async fn start(section: &str) -> Host {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_flood_is_told_to_calm_down() {
     let host = start("[server]\nmax_resets_per_second = 200\nmax_control_frames_per_second = 200").await;
-    let honest = Honest::call(&host).await;
+    let honest = Honest::begin(&host).await;
     for (name, flood) in FLOODS.iter().chain(LIBRARY_FLOODS) {
         let client = FrameClient::begin(host.address).await;
         let (turns, code) = client.flood(1_000_000, *flood).await;
         assert_eq!(code, Some(ENHANCE_YOUR_CALM), "{name} after {turns} turns");
     }
-    honest.was_served().await;
+    honest.fared_well(&host, 64 << 20).await;
     for (name, _) in FLOODS {
         host.log
             .wait_for(name, |line| {
@@ -117,8 +117,7 @@ async fn the_frame_before_the_last_straw_is_answered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_million_hostile_frames_leave_memory_flat() {
     let host = start("").await;
-    let before = warm_up(&host).await;
-    let honest = Honest::call(&host).await;
+    let honest = Honest::begin(&host).await;
     for (name, flood) in FLOODS {
         let mut left = 1_000_000 / u32::try_from(FLOODS.len()).expect("few");
         while left > 0 {
@@ -135,8 +134,7 @@ async fn a_million_hostile_frames_leave_memory_flat() {
             left = left.saturating_sub(100 * sent);
         }
     }
-    honest.was_served().await;
-    has_not_grown(&host, before, 48 << 20).await;
+    honest.fared_well(&host, 64 << 20).await;
     host.stop().await;
 }
 

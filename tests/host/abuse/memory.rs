@@ -6,16 +6,15 @@ use tonic::Code;
 use crate::support::frames::*;
 use crate::support::pb::faults::*;
 use crate::support::raw::{framed, framed_bytes};
-use crate::support::{Host, Isolation, Plugin, Setup, until_some};
+use crate::support::{Isolation, Plugin, Setup, until_some};
 
-use super::{ECHO, Honest, has_not_grown, warm_up};
+use super::{ECHO, Honest};
 
 /// What is announced is not there yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn announced_messages_take_no_memory() {
     let host = Setup::of(Plugin::faults(Isolation::Call)).start().await;
-    let before = warm_up(&host).await;
-    let honest = Honest::call(&host).await;
+    let honest = Honest::begin(&host).await;
     let mut client = FrameClient::begin(host.address).await;
     // The first byte of ten MiB, on as many streams as there may be.
     let mut announced = vec![0];
@@ -38,14 +37,13 @@ async fn announced_messages_take_no_memory() {
             break;
         }
     }
-    has_not_grown(&host, before, 32 << 20).await;
-    honest.was_served().await;
+    honest.fared_well(&host, 64 << 20).await;
     host.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_share_a_bounded_memory() {
-    let section = "[server]\nmax_request_bytes = 1048576\nmax_request_memory_bytes = 2097152";
+    let section = "[server]\nmax_request_bytes = 1048576\nmax_request_memory_bytes = 4194304";
     let host = Setup::of(Plugin::faults(Isolation::Call))
         .with(section)
         .start()
@@ -103,15 +101,26 @@ async fn requests_share_a_bounded_memory() {
     host.stop().await;
 }
 
-/// A client that takes no answers, and has made so many calls for large ones.
-async fn call_and_take_nothing(host: &Host, calls: u32) -> FrameClient {
-    let mut client = FrameClient::begin(host.address).await;
+/// A client that takes no answers, and makes so many calls for large ones.
+pub(super) async fn take_nothing(client: FrameClient, calls: u32) -> FrameClient {
+    take_nothing_as(client, &[], calls).await
+}
+
+/// The same, of a proxy for a client.
+pub(super) async fn take_nothing_for(client: FrameClient, forwarded_for: &str, calls: u32) -> FrameClient {
+    let mut header = b"\x00\x0fx-forwarded-for".to_vec();
+    header.push(u8::try_from(forwarded_for.len()).expect("short"));
+    header.extend(forwarded_for.as_bytes());
+    take_nothing_as(client, &header, calls).await
+}
+
+async fn take_nothing_as(mut client: FrameClient, header: &[u8], calls: u32) -> FrameClient {
     // SETTINGS_INITIAL_WINDOW_SIZE is 0.
     client.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await;
     let message = framed(&HugeAnswerRequest { bytes: 1 << 20 });
+    let headers = [&block("/faults.v1.Faults/HugeAnswer"), header].concat();
     for call in 0..calls {
         let stream = 2 * call + 1;
-        let headers = block("/faults.v1.Faults/HugeAnswer");
         let headers = frame(HEADERS, END_HEADERS, stream, &headers);
         client
             .send(&[headers, frame(DATA, END_STREAM, stream, &message)].concat())
@@ -128,7 +137,7 @@ async fn answers_that_nobody_takes_stop_further_calls() {
         .start()
         .await;
     let raw = host.raw().await;
-    let hoarder = call_and_take_nothing(&host, 8).await;
+    let hoarder = take_nothing(FrameClient::begin(host.address).await, 8).await;
     let refusal = until_some("a refusal", async || {
         let answer = raw.unary(ECHO, &[], &EchoRequest::default()).await;
         (answer.code() != Code::Ok).then_some(answer)
@@ -164,25 +173,22 @@ async fn answers_must_be_taken_in_time() {
         .with(section)
         .start()
         .await;
-    let before = warm_up(&host).await;
-    let honest = Honest::call(&host).await;
-    let mut hoarder = call_and_take_nothing(&host, 20).await;
+    let honest = Honest::begin(&host).await;
+    let mut hoarder = take_nothing(FrameClient::begin(host.address).await, 20).await;
     assert_eq!(hoarder.end().await, Some(0), "NO_ERROR, and the end");
     host.log
         .wait_for("the reason", |line| {
             line.message() == "a connection was closed: the client did not take an answer in time"
         })
         .await;
-    has_not_grown(&host, before, 32 << 20).await;
-    honest.was_served().await;
+    honest.fared_well(&host, 64 << 20).await;
     host.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bombs_go_off_within_bounds() {
     let host = Setup::of(Plugin::faults(Isolation::Call)).start().await;
-    let before = warm_up(&host).await;
-    let honest = Honest::call(&host).await;
+    let honest = Honest::begin(&host).await;
     // A thousand to one, and all of them over the limit at last.
     let bomb = {
         use std::io::Write;
@@ -202,7 +208,6 @@ async fn bombs_go_off_within_bounds() {
             "{answer:?}"
         );
     }
-    honest.was_served().await;
-    has_not_grown(&host, before, 300 << 20).await;
+    honest.fared_well(&host, 300 << 20).await;
     host.stop().await;
 }

@@ -3,61 +3,30 @@
 
 mod connections;
 mod floods;
+mod honest;
 mod memory;
 mod proxies;
+mod shares;
 mod slow;
 mod unix_socket;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::SocketAddr;
 
-use tokio::task::JoinHandle;
+use tokio::net::{TcpSocket, TcpStream};
 
+use crate::support::Host;
 use crate::support::pb::faults::*;
-use crate::support::{Host, until_some};
+
+use honest::Honest;
 
 const ECHO: &str = "/faults.v1.Faults/Echo";
 
-/// An honest client, which calls until it is asked how that went.
-struct Honest {
-    stop: Arc<AtomicBool>,
-    calling: JoinHandle<u32>,
-}
-
-impl Honest {
-    async fn call(host: &Host) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let raw = host.raw().await;
-        let stopped = stop.clone();
-        let calling = tokio::spawn(async move {
-            let request = EchoRequest {
-                payload: vec![7; 1000],
-            };
-            let mut served = 0;
-            while !stopped.load(Ordering::Relaxed) {
-                let answer = raw.unary(ECHO, &[], &request).await;
-                assert_eq!(answer.message::<EchoResponse>().payload, request.payload);
-                served += 1;
-            }
-            served
-        });
-        Self { stop, calling }
-    }
-
-    /// All its calls were served, and there were some.
-    async fn was_served(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let served = self.calling.await.expect("every call is served");
-        assert!(served > 0);
-    }
-}
-
-/// What the host holds is what it held before, but for so many bytes.
-async fn has_not_grown(host: &Host, before: u64, by: u64) {
-    until_some("the host to be small again", async || {
-        (host.resident_bytes() < before + by).then_some(())
-    })
-    .await;
+/// A connection from this address of the loopback network.
+async fn connect_from(source: &str, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let source = format!("{source}:0").parse().expect("an address");
+    socket.bind(source).expect("it is of this machine");
+    socket.connect(address).await.expect("the host listens")
 }
 
 /// Calls until memory for calls is taken: sandboxes, threads, buffers.

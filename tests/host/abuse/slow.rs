@@ -22,7 +22,7 @@ async fn headers_must_come_in_time() {
         .with(section)
         .start()
         .await;
-    let honest = Honest::call(&host).await;
+    let honest = Honest::begin(&host).await;
     let begin = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     let headers = frame(HEADERS, END_HEADERS, 1, &block(ECHO));
     let block = block(ECHO);
@@ -73,7 +73,7 @@ async fn headers_must_come_in_time() {
     };
     let error: std::io::Result<()> = within_patience("the end of it", trickling).await;
     assert!(error.is_err());
-    honest.was_served().await;
+    honest.fared_well(&host, 64 << 20).await;
     host.stop().await;
 }
 
@@ -148,5 +148,32 @@ async fn requests_must_arrive_in_time() {
     let sleep = SleepRequest { milliseconds: 600 };
     let answer = raw.unary("/faults.v1.Faults/Sleep", &[], &sleep).await;
     assert_eq!(answer.code(), Code::Ok);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_bodies_slow_nobody_else() {
+    let section = "[server]\nrequest_timeout_ms = 1000";
+    let host = Setup::of(Plugin::faults(Isolation::Call))
+        .with(section)
+        .start()
+        .await;
+    let honest = Honest::begin(&host).await;
+    for _ in 0..3 {
+        let mut client = FrameClient::begin(host.address).await;
+        let calls: Vec<_> = (0..500).map(|call| 2 * call + 1).collect();
+        for stream in &calls {
+            let headers = frame(HEADERS, END_HEADERS, *stream, &block(ECHO));
+            client
+                .send(&[headers, frame(DATA, 0, *stream, &[0, 0, 0])].concat())
+                .await;
+        }
+        let mut answered = 0;
+        while answered < calls.len() {
+            let frame = client.next().await.expect("an answer to each");
+            answered += usize::from(frame.kind == HEADERS && frame.flags & END_STREAM != 0);
+        }
+    }
+    honest.fared_well(&host, 64 << 20).await;
     host.stop().await;
 }

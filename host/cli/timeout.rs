@@ -1,4 +1,4 @@
-//! `--timeout`: a duration that `grpc-timeout` can carry.
+//! `--timeout` of the commands that make calls: a duration that `grpc-timeout` can carry.
 
 use std::time::Duration;
 
