@@ -5,6 +5,7 @@ pub mod background;
 pub mod bindings;
 pub mod cache;
 pub mod description;
+pub(crate) mod descriptors;
 pub mod engine;
 pub mod instance;
 pub mod limits;
