@@ -7,6 +7,8 @@ pub mod cache;
 pub mod description;
 pub(crate) mod descriptors;
 pub mod engine;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod instance;
 pub mod limits;
 pub mod pool;

@@ -22,6 +22,12 @@ impl RequestMemory {
         })
     }
 
+    /// What all requests hold now.
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::server) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Nothing yet.
     pub(in crate::server) fn hold(self: &Arc<Self>) -> Held {
         Held {
@@ -76,6 +82,6 @@ mod tests {
         drop(first);
         second.grow(6).expect("room again");
         drop(second);
-        assert_eq!(memory.held.load(Ordering::Relaxed), 0);
+        assert_eq!(memory.held(), 0);
     }
 }
