@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // Set by fuzz/instrument.sh.
+    println!("cargo:rustc-check-cfg=cfg(fuzzing)");
     embed_sdk()?;
     generate_health()?;
     generate_admin()?;

@@ -13,6 +13,8 @@ pub mod commit;
 pub mod config;
 pub mod deadline;
 pub mod dispatch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod generations;
 pub mod metadata;
 pub mod observe;

@@ -77,16 +77,24 @@ pub struct RequestMetadata {
 }
 
 impl RequestMetadata {
-    /// Refuses more than `max_entries` headers and `-bin` values that are not base64.
+    /// Refuses more than `max_entries` values and `-bin` values that are not base64.
     pub fn new(headers: HeaderMap, max_entries: usize) -> Result<Self, Failure> {
         if headers.len() > max_entries {
             return Err(Failure::TooMuchMetadata { limit: max_entries });
         }
+        let mut entries = headers.len();
         for (key, value) in &headers {
-            if is_binary(key.as_str()) && decode_binary(value).is_none() {
-                let key = key.as_str().chars().take(128).collect();
-                return Err(Failure::MalformedBinaryMetadata { key });
+            if is_binary(key.as_str()) {
+                let Some(values) = decode_binary(value) else {
+                    let key = key.as_str().chars().take(128).collect();
+                    return Err(Failure::MalformedBinaryMetadata { key });
+                };
+                // A guest gets each of them with a key of its own.
+                entries += values.len() - 1;
             }
+        }
+        if entries > max_entries {
+            return Err(Failure::TooMuchMetadata { limit: max_entries });
         }
         Ok(Self {
             headers,
@@ -108,12 +116,16 @@ impl RequestMetadata {
 
     /// All values of `key`, in the order in which they came; binary ones decoded.
     pub fn get_all(&self, key: &str) -> Vec<Vec<u8>> {
-        if !self.shows(key) {
+        // Headers are found without regard to case, so what is hidden must be hidden without regard to it, too.
+        let Ok(name) = HeaderName::from_bytes(key.as_bytes()) else {
+            return Vec::new();
+        };
+        if !self.shows(name.as_str()) {
             return Vec::new();
         }
-        let binary = is_binary(key);
+        let binary = is_binary(name.as_str());
         let mut values = Vec::new();
-        for value in self.headers.get_all(key) {
+        for value in self.headers.get_all(&name) {
             push_values(value, binary, |value| values.push(value));
         }
         values
@@ -143,10 +155,14 @@ impl RequestMetadata {
     }
 }
 
-/// A `-bin` header may hold several values joined by commas (gRPC over HTTP/2, "Custom-Metadata").
+/// A `-bin` header may hold several values joined by commas (gRPC over HTTP/2, "Custom-Metadata"). Any other is
+/// printable ASCII; one that is not, which HTTP allows, is no metadata.
 fn push_values(value: &HeaderValue, binary: bool, mut push: impl FnMut(Vec<u8>)) {
     if !binary {
-        return push(value.as_bytes().to_vec());
+        if is_text(value.as_bytes()) {
+            push(value.as_bytes().to_vec());
+        }
+        return;
     }
     for value in decode_binary(value).unwrap_or_default() {
         push(value);
@@ -279,10 +295,16 @@ fn encode_value(key: &str, value: &[u8]) -> Result<HeaderValue, MetadataError> {
         // Unpadded, as the gRPC protocol asks of senders.
         return HeaderValue::from_str(&STANDARD_NO_PAD.encode(value)).map_err(|_| invalid());
     }
-    if !value.iter().all(|byte| (0x20..=0x7e).contains(byte)) {
+    if !is_text(value) {
         return Err(invalid());
     }
-    HeaderValue::from_bytes(value).map_err(|_| invalid())
+    // HTTP/2 forbids white space around a value (RFC 9113, section 8.2.1), and gRPC lets a sender strip it.
+    HeaderValue::from_bytes(value.trim_ascii()).map_err(|_| invalid())
+}
+
+/// The gRPC protocol's "ASCII-Value".
+fn is_text(value: &[u8]) -> bool {
+    value.iter().all(|byte| (0x20..=0x7e).contains(byte))
 }
 
 #[cfg(test)]
@@ -349,6 +371,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hidden_is_hidden_however_it_is_spelt() {
+        let headers = [
+            ("te", "trailers"),
+            ("grpc-timeout", "5S"),
+            ("user-id", "u1"),
+            ("a-bin", "aGk"),
+        ];
+        let metadata = request(&headers).expect("valid");
+        for key in ["TE", "Te", "Grpc-Timeout", "GRPC-TIMEOUT"] {
+            assert!(metadata.get_all(key).is_empty(), "{key}");
+        }
+        assert_eq!(metadata.get_all("User-ID"), [b"u1"]);
+        assert_eq!(metadata.get_all("A-Bin"), [b"hi"]);
+    }
+
+    #[test]
+    fn values_that_are_no_text_are_not_shown() {
+        let mut headers = HeaderMap::new();
+        for value in [&b"caf\xc3\xa9"[..], b"tab\t", b"text"] {
+            headers.append("k", HeaderValue::from_bytes(value).expect("HTTP takes it"));
+        }
+        let metadata = RequestMetadata::new(headers, 16).expect("valid");
+        assert_eq!(metadata.get_all("k"), [b"text"]);
+        assert_eq!(metadata.entries(), [("k".to_owned(), b"text".to_vec())]);
+    }
+
+    #[test]
+    fn values_joined_by_commas_count_each() {
+        let commas = ",".repeat(15);
+        let metadata = request(&[("a-bin", &commas)]).expect("16 empty values");
+        assert_eq!(metadata.entries().len(), 16);
+        let refused = request(&[("a-bin", &commas), ("b", "c")]);
+        assert_eq!(
+            refused.expect_err("17 values"),
+            Failure::TooMuchMetadata { limit: 16 }
+        );
+    }
+
+    #[test]
     fn the_number_of_entries_is_bounded() {
         let mut headers = HeaderMap::new();
         for _ in 0..17 {
@@ -379,7 +440,13 @@ mod tests {
             Err(MetadataError::InvalidValue("k".into()))
         );
         assert_eq!(add("k-bin", b"\x00\xff"), Ok(()));
+        assert_eq!(add("s", b"  a b "), Ok(()));
         assert_eq!(answer.trailing.get("k-bin").expect("set"), "AP8");
+        assert_eq!(
+            answer.trailing.get("s").expect("set"),
+            "a b",
+            "no HTTP/2 value has spaces around it"
+        );
     }
 
     #[test]

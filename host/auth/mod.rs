@@ -7,6 +7,8 @@
 mod bearer;
 mod certificate;
 mod crypto;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keys;
 mod principal;
 mod reload;

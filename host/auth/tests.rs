@@ -396,6 +396,11 @@ fn files_that_hold_no_keys_are_refused_with_what_is_wrong_in_them() {
         ("{".into(), "EOF"),
         ("{}".into(), "missing field `keys` at line 1"),
         (r#"{"keys":[{"kid":"a"}]}"#.into(), "missing field `kty`"),
+        (r#"{"keys":"hunter2"}"#.into(), "wrong type at line 1 column 17"),
+        (
+            r#"{"keys":[{"kty":"hunter2","use":7}]}"#.into(),
+            "wrong type at line 1",
+        ),
         (r#"{"keys":[]}"#.into(), "no key in `keys`"),
         (jwk(json!({ "x": null })), "keys[1]: `x` is missing"),
         (jwk(json!({ "x": "?" })), "keys[1]: `x` is not base64url"),
@@ -422,6 +427,7 @@ fn files_that_hold_no_keys_are_refused_with_what_is_wrong_in_them() {
     ] {
         let refused = Trusted::issuer(&content).refused();
         assert!(refused.contains(problem), "{problem}: {refused}");
+        assert!(!refused.contains("hunter2"), "{refused}");
     }
     let many: Vec<_> = (0..33).map(|_| TokenKey::ed25519()).collect();
     let many = key_set(&many.iter().collect::<Vec<_>>());

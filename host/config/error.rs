@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::observe::printable;
+
 /// A place in a configuration file. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
@@ -25,7 +27,8 @@ impl fmt::Display for Location {
 ///
 /// Displayed on one line as `file:line:column: key: problem`, a form that editors and terminals can jump
 /// to, followed by an indented `hint:` line where there is one. Neither ever quotes a line of the file or
-/// a plugin's value, because those may be secret.
+/// a plugin's value, because those may be secret. Names and paths may hold any character, so each is made
+/// printable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// Where the mistake is, if it is in a file.
@@ -41,20 +44,24 @@ pub struct ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(location) = &self.location {
-            write!(f, "{location}: ")?;
+            write!(f, "{}: ", on_one_line(&location.to_string()))?;
         }
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", on_one_line(&self.key))?;
         }
-        f.write_str(&self.problem)?;
+        f.write_str(&on_one_line(&self.problem))?;
         if let Some(hint) = &self.hint {
-            write!(f, "\n  hint: {hint}")?;
+            write!(f, "\n  hint: {}", on_one_line(hint))?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for ConfigError {}
+
+fn on_one_line(text: &str) -> String {
+    printable(text, usize::MAX)
+}
 
 /// Every mistake that was found, in the order of the file. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]

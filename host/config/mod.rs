@@ -16,6 +16,8 @@ use toml::de::DeTable;
 mod section;
 
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod identity;
 mod keys;
 mod method;

@@ -352,6 +352,25 @@ fn what_cannot_be_granted_is_refused() {
 }
 
 #[test]
+fn a_mistake_is_shown_on_one_line_whatever_its_name() {
+    let text = r#"
+        [server]
+        "a\nb\u001b[2J" = 1
+        [plugins.order]
+        file = "a\nb""#;
+    let errors = refused(text);
+    let unknown = r"server.a\nb\u{1b}[2J: unknown key";
+    assert!(
+        errors[0]
+            .lines()
+            .next()
+            .is_some_and(|line| line.ends_with(unknown)),
+        "{errors:?}"
+    );
+    assert!(errors[1].contains(r"a\nb: No such file"), "{errors:?}");
+}
+
+#[test]
 fn a_plugin_file_that_is_not_there_is_refused() {
     let errors = refused("[plugins.order]\nfile = \"oder.wasm\"\n");
     let expected = "mortise.toml:2:1: plugins.order.file: cannot read oder.wasm: No such file or directory";

@@ -1,5 +1,7 @@
 //! Generations: what one plugin file became when it was loaded, and how the next one takes its place.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gate;
 mod generation;
 mod load;

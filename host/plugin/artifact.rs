@@ -1,10 +1,13 @@
 //! A component file: read whole, named by its digest, and checked as far as that goes without compiling.
 
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
+
+use crate::observe::printable;
 
 /// The contract this host speaks, and the package it is named by.
 pub const CONTRACT_PACKAGE: &str = "mortise:plugin";
@@ -13,6 +16,10 @@ pub const CONTRACT_VERSIONS: &[&str] = &["0.1.0"];
 
 /// What a component must export, without its version.
 const HANDLER: &str = "mortise:plugin/handler";
+
+/// Of what a component says, in the reason why it is refused.
+const MAX_NAME_BYTES: usize = 128;
+const MAX_REASON_BYTES: usize = 512;
 
 /// SHA-256 of a component's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -133,8 +140,9 @@ impl Artifact {
             error,
         };
         let metadata = std::fs::metadata(path).map_err(unreadable)?;
-        if metadata.is_dir() {
-            return Err(unreadable(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+        // A pipe would keep us waiting, and a device may have no end.
+        if !metadata.is_file() {
+            return Err(unreadable(std::io::Error::other("it is not a file")));
         }
         let too_large = |size| ArtifactError::TooLarge {
             path: path.to_owned(),
@@ -144,7 +152,11 @@ impl Artifact {
         if metadata.len() > max_bytes {
             return Err(too_large(metadata.len()));
         }
-        let bytes = std::fs::read(path).map_err(unreadable)?;
+        // It may grow meanwhile.
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes))
+            .map_err(unreadable)?;
         if bytes.len() as u64 > max_bytes {
             return Err(too_large(bytes.len() as u64));
         }
@@ -175,7 +187,7 @@ impl Outline {
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ArtifactError> {
         let malformed = |reason: String| ArtifactError::Malformed {
             path: path.to_owned(),
-            reason,
+            reason: printable(&reason, MAX_REASON_BYTES),
         };
         if !bytes.starts_with(b"\0asm") {
             return Err(match bytes {
@@ -202,10 +214,8 @@ impl Outline {
                 Payload::ComponentImportSection(section) if depth == 1 => {
                     for import in section {
                         let import = import.map_err(|error| malformed(error.to_string()))?;
-                        if matches!(
-                            import.ty,
-                            ComponentTypeRef::Instance(_) | ComponentTypeRef::Func(_)
-                        ) {
+                        // A type by itself reaches nothing.
+                        if !matches!(import.ty, ComponentTypeRef::Type(_)) {
                             outline.imports.push(import.name.name.to_owned());
                         }
                     }
@@ -231,13 +241,16 @@ impl Outline {
                 path: path.to_owned(),
                 exports: match self.exports.as_slice() {
                     [] => "nothing".to_owned(),
-                    exports => exports.iter().take(8).cloned().collect::<Vec<_>>().join(", "),
+                    exports => {
+                        let names = exports.iter().take(8).map(|name| printable(name, MAX_NAME_BYTES));
+                        names.collect::<Vec<_>>().join(", ")
+                    }
                 },
             })?;
         if !CONTRACT_VERSIONS.contains(&version) {
             return Err(ArtifactError::UnknownContract {
                 path: path.to_owned(),
-                version: version.chars().take(32).collect(),
+                version: printable(version, MAX_NAME_BYTES),
             });
         }
         Ok(version.to_owned())
@@ -266,6 +279,23 @@ mod tests {
         let mut cut = EMPTY_COMPONENT.to_vec();
         cut.extend([11, 200, 1]);
         assert!(check(&cut).contains("damaged or incomplete"));
+    }
+
+    #[test]
+    fn what_a_component_says_of_itself_is_shown_on_one_line() {
+        let mut component = EMPTY_COMPONENT.to_vec();
+        // A section of exports with one, of an instance.
+        component.extend(b"\x0b\x0c\x01\0\x06a\n\x1b[2J\x05\0\0");
+        let refusal = check(&component);
+        assert!(refusal.contains("(it exports a\\n\\u{1b}[2J)"), "{refusal}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        for path in ["/dev/zero", "/"] {
+            let error = Artifact::read(Path::new(path), 99).expect_err("it has no end");
+            assert!(matches!(error, ArtifactError::Unreadable { .. }), "{error}");
+        }
     }
 
     #[test]

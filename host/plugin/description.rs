@@ -3,6 +3,7 @@
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 use super::bindings::v0_1::handler as contract;
+use super::descriptors::pool_of;
 use crate::config::MethodName;
 use crate::observe::printable;
 
@@ -18,6 +19,7 @@ const MAX_METHODS: usize = 4096;
 const MAX_CONFIG_KEYS: usize = 256;
 const MAX_GRANTS: usize = 64;
 const MAX_NAME_BYTES: usize = 128;
+const MAX_PATH_BYTES: usize = 512;
 const MAX_DOC_BYTES: usize = 512;
 
 /// A plugin's self-description, checked and bounded.
@@ -138,6 +140,9 @@ pub enum DescriptionError {
     /// No methods at all.
     #[error("it describes no method: put #[mortise_guest::plugin] on the impl of a service trait")]
     NoMethods,
+    /// Names that no client can call and no log should show. Descriptors may have any.
+    #[error("method {0} is not named as /package.Service/Method, in letters, digits and underscores")]
+    MalformedMethod(String),
     /// A method the descriptors do not have.
     #[error("it describes method {0}, which its descriptors do not have")]
     UnknownMethod(String),
@@ -163,8 +168,8 @@ impl Description {
         bound("methods", raw.methods.len(), MAX_METHODS)?;
         bound("configuration keys", raw.config.len(), MAX_CONFIG_KEYS)?;
         bound("grants", raw.grants.len(), MAX_GRANTS)?;
-        let descriptors = DescriptorPool::decode(raw.descriptors.as_slice())
-            .map_err(|error| DescriptionError::Descriptors(printable(&error.to_string(), MAX_DOC_BYTES)))?;
+        let descriptors = pool_of(|| DescriptorPool::decode(raw.descriptors.as_slice()))
+            .map_err(DescriptionError::Descriptors)?;
         let methods = methods(&raw.methods, &descriptors)?;
         Ok(Self {
             name: printable(&raw.name, MAX_NAME_BYTES),
@@ -217,6 +222,9 @@ fn methods(raw: &[contract::Method], descriptors: &DescriptorPool) -> Result<Vec
             let shown = || printable(&method.path, 2 * MAX_NAME_BYTES);
             let descriptor = find_method(descriptors, &method.path)
                 .ok_or_else(|| DescriptionError::UnknownMethod(shown()))?;
+            if !is_well_formed(&method.path) {
+                return Err(DescriptionError::MalformedMethod(shown()));
+            }
             if descriptor.is_client_streaming() || descriptor.is_server_streaming() {
                 return Err(DescriptionError::Streaming(shown()));
             }
@@ -235,6 +243,20 @@ fn methods(raw: &[contract::Method], descriptors: &DescriptorPool) -> Result<Vec
             })
         })
         .collect()
+}
+
+/// Whether a client can call it: identifiers of protobuf, and not endlessly long.
+fn is_well_formed(path: &str) -> bool {
+    let Some((service, method)) = path.strip_prefix('/').and_then(|name| name.split_once('/')) else {
+        return false;
+    };
+    let is_identifier = |name: &str| {
+        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    path.len() <= MAX_PATH_BYTES && service.split('.').chain([method]).all(is_identifier)
 }
 
 /// By `/package.Service/Method`.

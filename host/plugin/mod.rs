@@ -6,8 +6,11 @@ pub mod bindings;
 pub mod cache;
 pub mod compiled;
 pub mod description;
+pub(crate) mod descriptors;
 pub mod engine;
 pub mod flat;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod instance;
 pub mod limits;
 pub mod pool;

@@ -8,6 +8,8 @@ mod cors;
 mod drain;
 mod frames;
 pub(crate) mod framing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod grpc_web;
 mod guard;
 pub(crate) mod health;

@@ -65,7 +65,7 @@ enum Question {
 }
 
 /// What it gets.
-enum Reply {
+pub(super) enum Reply {
     Services(Vec<String>),
     /// The file asked for and everything it imports, each encoded.
     Files(Vec<Vec<u8>>),
@@ -165,7 +165,7 @@ fn owned<'a>(
     })
 }
 
-fn file_of(pool: &DescriptorPool, symbol: &str) -> Option<FileDescriptor> {
+pub(super) fn file_of(pool: &DescriptorPool, symbol: &str) -> Option<FileDescriptor> {
     if let Some(service) = pool.get_service_by_name(symbol) {
         return Some(service.parent_file());
     }
@@ -198,7 +198,7 @@ fn file_of(pool: &DescriptorPool, symbol: &str) -> Option<FileDescriptor> {
 }
 
 /// With everything it imports, so that a client has all it needs after one answer.
-fn with_imports(file: &FileDescriptor) -> Reply {
+pub(super) fn with_imports(file: &FileDescriptor) -> Reply {
     let mut seen = HashSet::new();
     let mut files = Vec::new();
     let mut open = vec![file.clone()];

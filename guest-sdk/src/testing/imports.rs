@@ -27,7 +27,7 @@ pub(crate) mod call {
         call.request
             .metadata
             .iter()
-            .filter(|entry| metadata::is_readable(&entry.key))
+            .filter(|entry| metadata::is_readable(entry))
     }
 
     pub(crate) fn deadline() -> Option<u64> {
@@ -80,15 +80,9 @@ pub(crate) mod call {
 
     fn add(key: &str, value: &[u8], block: fn(&mut Current) -> &mut Metadata) -> Result<(), wit::Error> {
         with_current(|call| {
-            metadata::check(
-                call.headers.entries.iter().chain(&call.trailers.entries),
-                key,
-                value,
-            )?;
-            block(call).entries.push(MetadataEntry {
-                key: key.to_owned(),
-                value: value.to_owned(),
-            });
+            let sent = call.headers.entries.iter().chain(&call.trailers.entries);
+            let added = metadata::added(sent, key, value)?;
+            block(call).entries.push(added);
             Ok(())
         })
     }

@@ -32,19 +32,21 @@ const TRANSPORT_HEADERS: [&str; 16] = [
 ];
 
 /// Whether the host shows a request's entry to the plugin.
-pub(super) fn is_readable(key: &str) -> bool {
-    match key {
+pub(super) fn is_readable(entry: &MetadataEntry) -> bool {
+    let key = entry.key.as_str();
+    let is_shown = match key {
         "user-agent" | "grpc-trace-bin" | "grpc-tags-bin" => true,
         key => !key.starts_with("grpc-") && !TRANSPORT_HEADERS.contains(&key),
-    }
+    };
+    is_shown && (is_binary(key) || is_text(&entry.value))
 }
 
-/// Whether the plugin may add an entry to the answer.
-pub(super) fn check<'m>(
+/// An entry that the plugin adds to `sent`, as it is sent: HTTP/2 has no spaces around a value.
+pub(super) fn added<'m>(
     sent: impl Iterator<Item = &'m MetadataEntry>,
     key: &str,
     value: &[u8],
-) -> Result<(), Error> {
+) -> Result<MetadataEntry, Error> {
     if key.starts_with(':') || key.starts_with("grpc-") || TRANSPORT_HEADERS.contains(&key) {
         return Err(invalid(format!(
             "metadata key {key:?} is reserved for the transport"
@@ -55,12 +57,16 @@ pub(super) fn check<'m>(
         let rule = "use lower-case letters, digits, '-', '_' and '.'";
         return Err(invalid(format!("metadata key {key:?} is not valid: {rule}")));
     }
-    if !is_binary(key) && !value.iter().all(|byte| matches!(byte, 0x20..=0x7e)) {
+    let value = if is_binary(key) {
+        value
+    } else if is_text(value) {
+        value.trim_ascii()
+    } else {
         let rule = "use a key that ends in -bin for bytes";
         return Err(invalid(format!(
             "the value of metadata key {key:?} is not printable ASCII: {rule}"
         )));
-    }
+    };
     let mut entries = 1;
     let mut bytes = size(key, value);
     for entry in sent {
@@ -76,7 +82,14 @@ pub(super) fn check<'m>(
     if bytes > MAX_BYTES {
         return Err(over_limit("the answer's metadata has too many bytes", MAX_BYTES));
     }
-    Ok(())
+    Ok(MetadataEntry {
+        key: key.to_owned(),
+        value: value.to_owned(),
+    })
+}
+
+fn is_text(value: &[u8]) -> bool {
+    value.iter().all(|byte| matches!(byte, 0x20..=0x7e))
 }
 
 fn size(key: &str, value: &[u8]) -> usize {

@@ -107,14 +107,11 @@ fn ask(call: &mut Current, request: &wit::Request) -> Result<UpstreamRequest, wi
     }
     let mut entries: Vec<MetadataEntry> = Vec::new();
     for WitEntry { key, value } in &request.metadata {
-        metadata::check(entries.iter(), key, value).map_err(|error| {
+        let added = metadata::added(entries.iter(), key, value).map_err(|error| {
             let message = format!("the upstream request is not valid: {}", error.message);
             refused(Status::invalid_argument(message), "UPSTREAM_INVALID_REQUEST")
         })?;
-        entries.push(MetadataEntry {
-            key: key.clone(),
-            value: value.clone(),
-        });
+        entries.push(added);
     }
     call.upstream_began = call.state.clock.unix_nanos();
     let asked = UpstreamRequest {

@@ -40,10 +40,11 @@ fn text_and_bytes_are_not_mixed_up() {
 }
 
 #[test]
-fn the_transports_headers_are_no_metadata() {
+fn the_transports_headers_and_what_is_no_text_are_no_metadata() {
     let request = Request::new()
         .metadata("grpc-timeout", "1S")
         .metadata("content-type", "application/grpc")
+        .metadata("place", "Café")
         .metadata("user-agent", "test");
     let answer = Host::new().call(request, |call| {
         assert_eq!(call.metadata().get("grpc-timeout"), None);
@@ -62,7 +63,7 @@ fn the_transports_headers_are_no_metadata() {
 #[test]
 fn answers_carry_metadata() {
     let answer = Host::new().call(Request::new(), |call| {
-        call.headers().insert("region", "eu")?;
+        call.headers().insert("region", "  eu ")?;
         call.headers().insert("Tag", String::from("b"))?;
         call.headers().insert("tag", "a")?;
         call.trailers().insert("processing-time-ms", "42")?;

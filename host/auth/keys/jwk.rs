@@ -33,8 +33,8 @@ struct Jwk {
 /// Every key of the set that verifies signatures. What is for something else, or of a kind that is not known here,
 /// is left out, as RFC 7517 (section 5) asks; a key that is wrong is an error.
 pub(super) fn keys(content: &[u8]) -> Result<Vec<Key>, String> {
-    let set: Set =
-        serde_json::from_slice(content).map_err(|error| format!("no JSON Web Key Set: {error}"))?;
+    let set: Set = serde_json::from_slice(content)
+        .map_err(|error| format!("no JSON Web Key Set: {}", mistake(&error)))?;
     let mut keys = Vec::new();
     for (index, jwk) in set.keys.into_iter().enumerate() {
         let key = key(jwk).map_err(|problem| format!("keys[{index}]: {problem}"))?;
@@ -44,6 +44,23 @@ pub(super) fn keys(content: &[u8]) -> Result<Vec<Key>, String> {
         return Err("no key in `keys` that verifies signatures with a known algorithm".into());
     }
     Ok(keys)
+}
+
+/// What is wrong and where. A value of the wrong type is not quoted: it may be a secret in the wrong place.
+fn mistake(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if error.is_data()
+        && !["missing field", "duplicate field"]
+            .iter()
+            .any(|known| text.starts_with(known))
+    {
+        return format!(
+            "a value has the wrong type at line {} column {}",
+            error.line(),
+            error.column()
+        );
+    }
+    text
 }
 
 /// None if the key is not for us.

@@ -14,6 +14,7 @@ use tonic_reflection::pb::v1::{ErrorResponse, ServerReflectionRequest, ServerRef
 
 use super::method::MethodName;
 use crate::cli::{Hint, WithHint, printable};
+use crate::plugin::descriptors::pool_of;
 
 /// The two versions that servers offer. Their messages are the same on the wire.
 const PATHS: [&str; 2] = [
@@ -166,10 +167,13 @@ impl Reflection {
                 bail!("the server's reflection lacks {}", printable(&missing));
             }
         }
-        let mut pool = DescriptorPool::new();
-        pool.add_file_descriptor_protos(found)
-            .context("the server's reflection sent descriptors that do not fit together")?;
-        Ok(pool)
+        let pool = pool_of(|| {
+            let mut pool = DescriptorPool::new();
+            pool.add_file_descriptor_protos(found)?;
+            Ok(pool)
+        });
+        pool.map_err(anyhow::Error::msg)
+            .context("the server's reflection sent descriptors that do not fit together")
     }
 }
 

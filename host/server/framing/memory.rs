@@ -24,6 +24,12 @@ impl RequestMemory {
         })
     }
 
+    /// What all requests hold now.
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::server) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Nothing yet, for a request of `client`; none has no part of its own.
     pub(in crate::server) fn hold(self: &Arc<Self>, client: Option<Arc<Client>>) -> Held {
         Held {
@@ -90,7 +96,7 @@ mod tests {
         drop(first);
         second.grow(6).expect("room again");
         drop(second);
-        assert_eq!(memory.held.load(Ordering::Relaxed), 0);
+        assert_eq!(memory.held(), 0);
     }
 
     #[test]

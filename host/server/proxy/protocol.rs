@@ -122,7 +122,12 @@ async fn line(stream: &mut (impl AsyncRead + Unpin), start: &[u8]) -> io::Result
     let source: IpAddr = source
         .parse()
         .map_err(|_| malformed("its source is no address"))?;
-    let port = port.parse().map_err(|_| malformed("its port is no number"))?;
+    // `parse` takes signs and leading zeros as well, which the protocol has not.
+    let port = port
+        .parse::<u16>()
+        .ok()
+        .filter(|number| number.to_string() == port);
+    let port = port.ok_or_else(|| malformed("its port is no number"))?;
     if source.is_ipv4() != ipv4 {
         return Err(malformed("its source is of another family"));
     }
@@ -195,6 +200,8 @@ mod tests {
             binary_header(PROXY, 0x11, &[0; LONGEST_REST + 1]),
             b"PROXY TCP4 192.0.2.1 10.0.0.9 8080\r\n".to_vec(),
             b"PROXY TCP4 192.0.2.1 10.0.0.9 80800 80\r\n".to_vec(),
+            b"PROXY TCP4 192.0.2.1 10.0.0.9 +8080 80\r\n".to_vec(),
+            b"PROXY TCP4 192.0.2.1 10.0.0.9 08080 80\r\n".to_vec(),
             b"PROXY TCP4 2001:db8::1 ::1 8080 80\r\n".to_vec(),
             b"PROXY TCP4 elsewhere 10.0.0.9 8080 80\r\n".to_vec(),
             b"PROXY UDP4 192.0.2.1 10.0.0.9 8080 80\r\n".to_vec(),

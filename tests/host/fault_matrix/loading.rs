@@ -94,8 +94,25 @@ fn refused() -> Vec<(&'static str, Crafted, &'static str)> {
             "which its descriptors do not have",
         ),
         (
+            "method-malformed",
+            with("T", &|it| {
+                it.descriptors = descriptors(&service("T"), &["Call\n\u{1b}[2J"], |_| {});
+                it.methods[0].0 = "/crafted.v1.T/Call\n\u{1b}[2J".into();
+            }),
+            "is not named as /package.Service/Method",
+        ),
+        (
             "garbage-descriptors",
             with("O", &|it| it.descriptors = vec![0xff; 64]),
+            "descriptors do not parse",
+        ),
+        (
+            "syntax-unknown",
+            with("U", &|it| {
+                it.descriptors = descriptors(&service("U"), &["Call"], |file| {
+                    file.syntax = Some("proto9".into());
+                });
+            }),
             "descriptors do not parse",
         ),
         (
