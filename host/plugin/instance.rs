@@ -9,7 +9,7 @@ use std::time::Duration;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Store, UpdateDeadline};
 
-use super::background::{Habit, Slices, Work};
+use super::background::{Background, Slices};
 use super::bindings::v0_1::{Plugin, PluginPre, Status, handler};
 use super::engine::Engine;
 use super::state::{Attempt, CallState, PluginContext};
@@ -83,14 +83,9 @@ impl Program {
             .unwrap_or_else(|_| Err(wasmtime::Error::msg("describe took longer than 1 second")))
     }
 
-    /// Runs `work` on this thread while it is short, and else in the background. None if the engine is gone.
-    pub async fn schedule<T: Send + 'static>(
-        &self,
-        slices: &Slices,
-        habit: &Habit,
-        work: Work<T>,
-    ) -> Option<T> {
-        self.engine.background().run(slices, habit, work).await
+    /// Where calls of it go on that compute for long.
+    pub fn background(&self) -> &Background {
+        self.engine.background()
     }
 }
 
