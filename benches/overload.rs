@@ -110,7 +110,7 @@ async fn goodput(component: &Path, time: Duration) {
 async fn fairness(component: &Path, time: Duration) {
     let folder = tempfile::tempdir().expect("a folder");
     let beside = renamed(component, folder.path());
-    let host = Host::start(&[("faults", component), ("beside", &beside)], "").await;
+    let host = Host::start(&[("faults", component), ("beside", beside.as_path())], "").await;
     let flood = Work::calibrated(&host.channel, FAULTS, Method::Spin).await;
     let few = Work {
         package: BESIDE,
