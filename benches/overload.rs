@@ -38,6 +38,8 @@ use server::{Server, cpu_time, pin};
 
 /// What callers allow for each call.
 const DEADLINE: Duration = Duration::from_millis(500);
+/// Of calls that measure nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
 const BUSY_CALLERS: usize = 32;
 const FEW_CALLERS: usize = 4;
 /// Between two bursts of calls.
@@ -172,6 +174,8 @@ impl Host {
         server.pin(HOST_PROCESSOR);
         let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).expect("an address");
         let channel = endpoint.connect().await.expect("the host listens");
+        // Plugins may still be loading.
+        Work::calibrated(&channel, FAULTS, Method::Spin).await;
         Self { server, channel }
     }
 
@@ -294,7 +298,7 @@ impl Work {
             rounds: 0,
         };
         let answer = work
-            .unary::<_, pb::SpinResponse>(channel.clone(), "Spin", spin, DEADLINE)
+            .unary::<_, pb::SpinResponse>(channel.clone(), "Spin", spin, PATIENCE)
             .await;
         let rounds = answer.expect("an answer").rounds;
         Self { rounds, ..work }
