@@ -67,7 +67,7 @@ fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let time = Duration::from_millis(if quick { 200 } else { 5000 });
     let component = server::build_component("faults");
-    let host = Server::mortise("faults", &component, "call", "worker_threads = 2");
+    let host = Server::mortise(&[("faults", component.as_path())], "call", "worker_threads = 2");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let exceeded = runtime.block_on(measure_all(&host, time));
     println!("\n{exceeded} of {} over the bound", KINDS.len());

@@ -1,126 +1,219 @@
 //! What is left of a host under more load than it can serve: `cargo bench --bench overload`.
 //!
-//! First as many callers as keep it busy, each waiting for its answer, find out how many calls it serves in a
-//! second. Then calls come at once, twice and five times that rate, whether or not earlier ones are answered, as
-//! the callers of a service on the internet do. Goodput is the answers that are OK and come in time. It must
-//! stay at 0.9 of the peak. Callers and host share the machine, so each call is made to cost the host much more
-//! than its caller.
+//! Host and callers have a processor each, because callers are elsewhere when it matters: what it costs to make a
+//! call and to take its refusal must not be taken from the host, nor lent to it while there are few.
+//!
+//! 1. As many callers as keep the host busy, each waiting for its answer, find out how many calls it serves in
+//!    a second. Then calls come at once, twice and five times that rate, whether or not earlier ones are
+//!    answered, as those of a service on the internet do. Goodput is the answers that are OK and come in
+//!    time. It must stay at 0.9 of the peak.
+//! 2. A few callers make calls that compute to one plugin, alone and while another plugin is flooded with five
+//!    times the calls that it can serve. They must keep half of what they had.
+//! 3. What a refused call costs the host, beside one that is served and does nothing.
 //!
 //! `--quick` measures for a moment only, to see that it works.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
+use tonic_prost::ProstCodec;
 
 // Other benchmarks measure more of a server.
 #[allow(dead_code)]
 #[path = "support/server.rs"]
 mod server;
 
-/// Client and messages of the plugin of faults.
+/// Messages of the plugin of faults.
 mod pb {
-    #![allow(missing_docs, unreachable_pub, clippy::all)]
+    #![allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
     include!(concat!(env!("OUT_DIR"), "/faults.v1.rs"));
 }
 
-use pb::faults_client::FaultsClient;
-use server::Server;
+use server::{Server, cpu_time, pin};
 
 /// What callers allow for each call.
 const DEADLINE: Duration = Duration::from_millis(500);
+/// Of calls that measure nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
 const BUSY_CALLERS: usize = 32;
+const FEW_CALLERS: usize = 4;
 /// Between two bursts of calls.
 const BURST: Duration = Duration::from_millis(2);
 const FACTORS: [u32; 3] = [1, 2, 5];
 const BOUND: f64 = 0.9;
 
-/// What a call does.
-#[derive(Debug, Clone, Copy)]
-enum Work {
-    /// So many rounds, which take about 3 ms of a processor.
-    Compute { rounds: u64 },
-    /// Waits for 20 ms, of which a host with few slots has no more than those.
-    Wait,
-}
+/// The package of the plugin of faults, and that of a copy of it under another name. They are of one length.
+const FAULTS: &str = "faults.v1";
+const BESIDE: &str = "others.v1";
+
+const HOST_PROCESSOR: u32 = 0;
+const CALLERS_PROCESSOR: u32 = 1;
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let time = Duration::from_millis(if quick { 500 } else { 10_000 });
     let component = server::build_component("faults");
+    pin(std::process::id(), CALLERS_PROCESSOR);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        goodput(&component, time).await;
+        fairness(&component, time).await;
+        refusals(&component, time).await;
+    });
+}
+
+async fn goodput(component: &Path, time: Duration) {
     println!(
-        "| calls that | peak | load | offered | goodput | of peak | refused | late |\n|---|---|---|---|---|---|---|---|"
+        "| calls that | peak | load | offered | goodput | of peak | refused | late | host's CPU | callers' |"
     );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     let mut missed = 0;
-    for (name, keys, compute) in [
-        ("compute for 3 ms", "worker_threads = 2", true),
+    for (name, keys, method) in [
+        ("compute for 3 ms", "", Method::Spin),
         (
             "wait for 20 ms, 10 at once",
-            "worker_threads = 2\nmax_concurrent_calls = 10",
-            false,
+            "max_concurrent_calls = 10",
+            Method::Sleep,
         ),
     ] {
-        let host = Server::mortise("faults", &component, "call", keys);
-        missed += runtime.block_on(async {
-            let channel = connect(&host).await;
-            let work = if compute {
-                Work::computing(channel.clone()).await
-            } else {
-                Work::Wait
-            };
-            measure(name, &channel, work, time).await
-        });
+        let host = Host::start(&[("faults", component)], keys).await;
+        let work = Work::calibrated(&host.channel, FAULTS, method).await;
+        let peak = host.closed(work, BUSY_CALLERS, time).await;
+        for factor in FACTORS {
+            let (host_cpu, callers_cpu) = (host.server.cpu_time(), cpu_time(std::process::id()));
+            let tally = open(&host.channel, work, peak * f64::from(factor), time).await;
+            let busy = |now: Duration, before: Duration| (now - before).as_secs_f64() / time.as_secs_f64();
+            let host_busy = busy(host.server.cpu_time(), host_cpu);
+            let callers_busy = busy(cpu_time(std::process::id()), callers_cpu);
+            let per_second =
+                |count: &AtomicU32| f64::from(count.load(Ordering::Relaxed)) / time.as_secs_f64();
+            let goodput = per_second(&tally.good);
+            let ratio = goodput / peak;
+            missed += usize::from(ratio < BOUND);
+            println!(
+                "| {name} | {peak:.0}/s | {factor}x | {:.0}/s | {goodput:.0}/s | {ratio:.2} | {:.0}/s | {:.0}/s | \
+                 {host_busy:.2} | {callers_busy:.2} |",
+                per_second(&tally.sent),
+                per_second(&tally.refused),
+                per_second(&tally.late),
+            );
+            // What is still under way must not count for the next.
+            tokio::time::sleep(2 * DEADLINE).await;
+        }
     }
-    println!("\n{missed} of {} below {BOUND} of the peak", 2 * FACTORS.len());
+    println!("\n{missed} of {} below {BOUND} of the peak\n", 2 * FACTORS.len());
 }
 
-/// How many of the loads left less goodput than they should.
-async fn measure(name: &str, channel: &Channel, work: Work, time: Duration) -> usize {
-    let peak = closed(channel, work, time).await;
-    let mut missed = 0;
-    for factor in FACTORS {
-        let tally = open(channel, work, peak * f64::from(factor), time).await;
-        let per_second = |count: &AtomicU32| f64::from(count.load(Ordering::Relaxed)) / time.as_secs_f64();
-        let goodput = per_second(&tally.good);
-        let ratio = goodput / peak;
-        missed += usize::from(ratio < BOUND);
-        println!(
-            "| {name} | {peak:.0}/s | {factor}x | {:.0}/s | {goodput:.0}/s | {ratio:.2} | {:.0}/s | {:.0}/s |",
-            per_second(&tally.sent),
-            per_second(&tally.refused),
-            per_second(&tally.late),
-        );
-        // What is still under way must not count for the next.
-        tokio::time::sleep(2 * DEADLINE).await;
-    }
-    missed
+async fn fairness(component: &Path, time: Duration) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let beside = renamed(component, folder.path());
+    let host = Host::start(&[("faults", component), ("beside", beside.as_path())], "").await;
+    let flood = Work::calibrated(&host.channel, FAULTS, Method::Spin).await;
+    let few = Work {
+        package: BESIDE,
+        ..flood
+    };
+    let peak = host.closed(flood, BUSY_CALLERS, time).await;
+    let alone = host.closed(few, FEW_CALLERS, time).await;
+    let flooding = {
+        let channel = host.channel.clone();
+        tokio::spawn(async move { open(&channel, flood, 5.0 * peak, 2 * time).await })
+    };
+    let beside = host.closed(few, FEW_CALLERS, time).await;
+    let flooded = flooding.await.expect("no panic");
+    let flooded = f64::from(flooded.good.load(Ordering::Relaxed)) / (2 * time).as_secs_f64();
+    println!(
+        "| {FEW_CALLERS} callers of one plugin, 3 ms each | alone | while another is flooded | of that alone | the other's goodput |"
+    );
+    println!("|---|---|---|---|---|");
+    println!(
+        "| | {alone:.0}/s | {beside:.0}/s | {:.2} | {flooded:.0}/s |\n",
+        beside / alone
+    );
 }
 
-/// Calls a second that busy callers get served.
-async fn closed(channel: &Channel, work: Work, time: Duration) -> f64 {
-    let tally = Arc::new(Tally::default());
-    let callers: Vec<_> = (0..BUSY_CALLERS)
-        .map(|_| {
-            let (channel, tally) = (channel.clone(), tally.clone());
+async fn refusals(component: &Path, time: Duration) {
+    let call = |method| Work {
+        method,
+        package: FAULTS,
+        rounds: 0,
+    };
+    let free = Host::start(&[("faults", component)], "").await;
+    let (served, _) = free.cost(call(Method::Echo), time).await;
+    drop(free);
+    let full = Host::start(
+        &[("faults", component)],
+        "max_concurrent_calls = 1\nmax_queued_calls = 0",
+    )
+    .await;
+    let channel = full.channel.clone();
+    let occupying = tokio::spawn(async move { call(Method::Occupy).call(channel, &Tally::default()).await });
+    tokio::time::sleep(DEADLINE).await;
+    let (refused, tally) = full.cost(call(Method::Echo), time).await;
+    assert_eq!(tally.good.load(Ordering::Relaxed), 0, "the one slot is taken");
+    occupying.abort();
+    println!("| a call that does nothing | host's CPU | of that served |\n|---|---|---|");
+    println!("| served | {served:.1} us | 1.00 |");
+    println!("| refused | {refused:.1} us | {:.2} |", refused / served);
+}
+
+/// A host on its processor, and a connection to it.
+struct Host {
+    server: Server,
+    channel: Channel,
+}
+
+impl Host {
+    async fn start(plugins: &[(&str, &Path)], keys: &str) -> Self {
+        let server = Server::mortise(plugins, "call", &format!("worker_threads = 1\n{keys}"));
+        server.pin(HOST_PROCESSOR);
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).expect("an address");
+        let channel = endpoint.connect().await.expect("the host listens");
+        // Plugins may still be loading.
+        Work::calibrated(&channel, FAULTS, Method::Spin).await;
+        Self { server, channel }
+    }
+
+    fn callers(&self, work: Work, callers: usize) -> (Arc<Tally>, Vec<JoinHandle<()>>) {
+        let tally = Arc::new(Tally::default());
+        let callers = (0..callers).map(|_| {
+            let (channel, tally) = (self.channel.clone(), tally.clone());
             tokio::spawn(async move {
                 loop {
                     work.call(channel.clone(), &tally).await;
                 }
             })
-        })
-        .collect();
-    // The host learns what the calls are like.
-    tokio::time::sleep(time / 5).await;
-    let before = tally.good.load(Ordering::Relaxed);
-    tokio::time::sleep(time).await;
-    let good = tally.good.load(Ordering::Relaxed) - before;
-    for caller in callers {
-        caller.abort();
+        });
+        (tally.clone(), callers.collect())
     }
-    f64::from(good) / time.as_secs_f64()
+
+    /// Processor time of the host for one call, in microseconds, and how calls ended.
+    async fn cost(&self, work: Work, time: Duration) -> (f64, Arc<Tally>) {
+        let (tally, callers) = self.callers(work, BUSY_CALLERS);
+        tokio::time::sleep(time / 5).await;
+        let (cpu, ended) = (self.server.cpu_time(), tally.ended());
+        tokio::time::sleep(time).await;
+        let (cpu, ended) = (self.server.cpu_time() - cpu, tally.ended() - ended);
+        callers.iter().for_each(JoinHandle::abort);
+        (cpu.as_secs_f64() * 1e6 / f64::from(ended), tally)
+    }
+
+    /// Calls a second that so many callers get served, each waiting for its answer.
+    async fn closed(&self, work: Work, callers: usize, time: Duration) -> f64 {
+        let (tally, callers) = self.callers(work, callers);
+        // The host learns what the calls are like.
+        tokio::time::sleep(time / 5).await;
+        let before = tally.good.load(Ordering::Relaxed);
+        tokio::time::sleep(time).await;
+        let good = tally.good.load(Ordering::Relaxed) - before;
+        callers.iter().for_each(JoinHandle::abort);
+        f64::from(good) / time.as_secs_f64()
+    }
 }
 
 /// `rate` calls a second, whatever becomes of them.
@@ -140,6 +233,19 @@ async fn open(channel: &Channel, work: Work, rate: f64, time: Duration) -> Arc<T
     tally
 }
 
+/// A copy of the plugin of faults with another service, because each belongs to one plugin.
+fn renamed(component: &Path, folder: &Path) -> PathBuf {
+    let mut bytes = std::fs::read(component).expect("it was built");
+    for at in 0..bytes.len() - FAULTS.len() {
+        if bytes[at..].starts_with(FAULTS.as_bytes()) {
+            bytes[at..at + FAULTS.len()].copy_from_slice(BESIDE.as_bytes());
+        }
+    }
+    let file = folder.join("beside.wasm");
+    std::fs::write(&file, bytes).expect("the folder is new");
+    file
+}
+
 /// How calls ended.
 #[derive(Default)]
 struct Tally {
@@ -149,34 +255,72 @@ struct Tally {
     late: AtomicU32,
 }
 
+impl Tally {
+    fn ended(&self) -> u32 {
+        [&self.good, &self.refused, &self.late]
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
+    }
+}
+
+/// What a call does.
+#[derive(Debug, Clone, Copy)]
+struct Work {
+    package: &'static str,
+    method: Method,
+    /// So many take about 3 ms of a processor.
+    rounds: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Method {
+    /// Computes.
+    Spin,
+    /// Waits for 20 ms, of which a host with few slots has no more than those.
+    Sleep,
+    /// Does nothing.
+    Echo,
+    /// Holds a slot for an hour.
+    Occupy,
+}
+
 impl Work {
-    async fn computing(channel: Channel) -> Self {
-        let request = pb::SpinRequest {
+    /// With as many rounds as take 3 ms while nothing else runs.
+    async fn calibrated(channel: &Channel, package: &'static str, method: Method) -> Self {
+        let work = Self {
+            package,
+            method,
+            rounds: 0,
+        };
+        let spin = pb::SpinRequest {
             milliseconds: 3,
             rounds: 0,
         };
-        let answer = FaultsClient::new(channel).spin(request).await.expect("an answer");
-        Self::Compute {
-            rounds: answer.get_ref().rounds,
-        }
+        let answer = work
+            .unary::<_, pb::SpinResponse>(channel.clone(), "Spin", spin, PATIENCE)
+            .await;
+        let rounds = answer.expect("an answer").rounds;
+        Self { rounds, ..work }
     }
 
     async fn call(self, channel: Channel, tally: &Tally) {
-        let mut client = FaultsClient::new(channel);
         let began = Instant::now();
-        let ended = match self {
-            Self::Compute { rounds } => {
-                let mut request = tonic::Request::new(pb::SpinRequest {
+        let ended = match self.method {
+            Method::Spin => {
+                let request = pb::SpinRequest {
                     milliseconds: 3,
-                    rounds,
-                });
-                request.set_timeout(DEADLINE);
-                client.spin(request).await.map(drop)
+                    rounds: self.rounds,
+                };
+                let spun = self.unary::<_, pb::SpinResponse>(channel, "Spin", request, DEADLINE);
+                spun.await.map(drop)
             }
-            Self::Wait => {
-                let mut request = tonic::Request::new(pb::SleepRequest { milliseconds: 20 });
-                request.set_timeout(DEADLINE);
-                client.sleep(request).await.map(drop)
+            Method::Sleep => self.sleep(channel, 20, DEADLINE).await,
+            Method::Occupy => self.sleep(channel, 3_600_000, Duration::from_secs(3600)).await,
+            Method::Echo => {
+                let request = pb::EchoRequest::default();
+                let echoed = self.unary::<_, pb::EchoResponse>(channel, "Echo", request, DEADLINE);
+                echoed.await.map(drop)
             }
         };
         let count = match ended {
@@ -186,9 +330,40 @@ impl Work {
         };
         count.fetch_add(1, Ordering::Relaxed);
     }
-}
 
-async fn connect(host: &Server) -> Channel {
-    let endpoint = Endpoint::from_shared(format!("http://{}", host.address)).expect("an address");
-    endpoint.connect().await.expect("the host listens")
+    async fn sleep(
+        self,
+        channel: Channel,
+        milliseconds: u32,
+        timeout: Duration,
+    ) -> Result<(), tonic::Status> {
+        let request = pb::SleepRequest { milliseconds };
+        let slept = self.unary::<_, pb::SleepResponse>(channel, "Sleep", request, timeout);
+        slept.await.map(drop)
+    }
+
+    async fn unary<Q, A>(
+        self,
+        channel: Channel,
+        method: &str,
+        request: Q,
+        timeout: Duration,
+    ) -> Result<A, tonic::Status>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let mut client = tonic::client::Grpc::new(channel);
+        client
+            .ready()
+            .await
+            .map_err(|error| tonic::Status::unknown(error.to_string()))?;
+        let path = format!("/{}.Faults/{method}", self.package)
+            .try_into()
+            .expect("a path");
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(timeout);
+        let answer = client.unary(request, path, ProstCodec::default()).await?;
+        Ok(answer.into_inner())
+    }
 }

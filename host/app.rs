@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::admission::rates::{CallerRates, Rates};
 use crate::auth::Authenticator;
 use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
-use crate::capability::store::{Bounds, Options as StoreOptions, Store};
+use crate::capability::store::{Bounds, OpenError, Options as StoreOptions, Store};
 use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
@@ -58,6 +59,17 @@ impl App {
     /// # Errors
     /// The first thing that cannot be had, with what to do about it.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        Self::start_with(config, Store::open).await
+    }
+
+    /// The same, with a store that `open` opens, for instance one on storage of another kind.
+    ///
+    /// # Errors
+    /// As those of [`start`](Self::start).
+    pub async fn start_with(
+        config: &Config,
+        open: impl FnOnce(&Path, StoreOptions) -> Result<Store, OpenError>,
+    ) -> anyhow::Result<Self> {
         metrics::started();
         let server = &config.server;
         // First what others may hold: the port and the data folder.
@@ -67,7 +79,7 @@ impl App {
             .mode(0o700)
             .create(&server.data)
             .with_context(|| format!("cannot make the data folder {}", server.data.display()))?;
-        let store = Store::open(&server.data.join("store"), store_options(config))?;
+        let store = open(&server.data.join("store"), store_options(config))?;
         let relay = Relay::start(&store, sinks(config)?, RelayOptions::default())
             .await
             .context("cannot deliver events")?;

@@ -47,11 +47,11 @@ fn main() {
         ("native tonic", native::start()),
         (
             "plugin, fresh sandbox per call",
-            Server::mortise("bench", &component, "call", ""),
+            Server::mortise(&[("bench", component.as_path())], "call", ""),
         ),
         (
             "plugin, sandboxes reused",
-            Server::mortise("bench", &component, "reuse", ""),
+            Server::mortise(&[("bench", component.as_path())], "reuse", ""),
         ),
     ];
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -23,16 +23,18 @@ impl Server {
     }
 
     /// The host as an operator runs it, with every guard on.
-    pub(crate) fn mortise(plugin: &str, component: &Path, isolation: &str, server_keys: &str) -> Self {
+    pub(crate) fn mortise(plugins: &[(&str, &Path)], isolation: &str, server_keys: &str) -> Self {
         let data = tempfile::tempdir().expect("a folder");
         let address = free_address();
         let config = data.path().join("mortise.toml");
-        let text = format!(
-            "[server]\nlisten = \"{address}\"\ndata = \"{0}/data\"\n{server_keys}\n[plugins.{plugin}]\n\
-             file = \"{1}\"\nisolation = \"{isolation}\"\n",
+        let mut text = format!(
+            "[server]\nlisten = \"{address}\"\ndata = \"{}/data\"\n{server_keys}\n",
             data.path().display(),
-            component.display()
         );
+        for (name, component) in plugins {
+            let file = component.display();
+            text += &format!("[plugins.{name}]\nfile = \"{file}\"\nisolation = \"{isolation}\"\n");
+        }
         std::fs::write(&config, text).expect("a configuration");
         let process = Command::new(env!("CARGO_BIN_EXE_mortise"))
             .arg("serve")
@@ -56,20 +58,46 @@ impl Server {
         }
     }
 
+    /// Lets it use one processor only.
+    pub(crate) fn pin(&self, processor: u32) {
+        pin(self.process.id(), processor);
+    }
+
     /// User and system time so far.
     pub(crate) fn cpu_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("stat");
-        // The second field, the program's name, may hold spaces and ends with the last parenthesis.
-        let fields: Vec<&str> = stat
-            .rsplit_once(')')
-            .expect("a name")
-            .1
-            .split_whitespace()
-            .collect();
-        let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
-        // Fields 14 and 15 of proc(5), in ticks of 10 ms.
-        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+        cpu_time(self.process.id())
     }
+}
+
+/// Lets a process, with all its threads, use one processor only.
+pub(crate) fn pin(process: u32, processor: u32) {
+    let status = Command::new("taskset")
+        .args([
+            "--all-tasks",
+            "--pid",
+            "--cpu-list",
+            &processor.to_string(),
+            &process.to_string(),
+        ])
+        .stdout(Stdio::null())
+        .status()
+        .expect("taskset, of util-linux, is there");
+    assert!(status.success(), "there is no processor {processor}");
+}
+
+/// User and system time of a process so far.
+pub(crate) fn cpu_time(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("stat");
+    // The second field, the program's name, may hold spaces and ends with the last parenthesis.
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .expect("a name")
+        .1
+        .split_whitespace()
+        .collect();
+    let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
+    // Fields 14 and 15 of proc(5), in ticks of 10 ms.
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
 }
 
 impl Drop for Server {

@@ -82,6 +82,8 @@ pub struct Claim<'c> {
     pub bound: Option<&'c Arc<Gate>>,
     /// How long calls of the method take.
     pub stay: &'c Stay,
+    /// How long this one would take, if it is known better: it would have to wait for a processor.
+    pub expected: Option<Duration>,
 }
 
 /// Held while a call runs.
@@ -111,7 +113,8 @@ impl Admission {
     /// If it would not be served in time, too many wait, or its time is up.
     pub async fn admit<'c>(&self, claim: Claim<'c>, deadline: &Deadline) -> Result<Permit<'c>, Failure> {
         let busy = self.is_busy(claim.share);
-        if busy && !in_time(claim.stay.expected(), deadline) {
+        let is_late = (busy || claim.expected.is_some()) && !in_time(claim.expected(), deadline);
+        if is_late {
             return Err(self.overloaded(claim));
         }
         if let Some(permit) = self.try_admit(claim, busy) {
@@ -120,7 +123,7 @@ impl Admission {
         let share = claim.share;
         let place = share.queue.take_place().or_else(|| self.queue.take_place());
         let _place = place.ok_or_else(|| self.overloaded(claim))?;
-        if !in_time(self.expected_wait(claim) + claim.stay.expected(), deadline) {
+        if !in_time(self.expected_wait(claim) + claim.expected(), deadline) {
             return Err(self.overloaded(claim));
         }
         let turn = async {
@@ -181,12 +184,22 @@ impl Admission {
     }
 
     fn overloaded(&self, claim: Claim<'_>) -> Failure {
-        let wait = self.expected_wait(claim).max(claim.stay.expected());
-        let retry_after = wait.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER);
-        // Those turned away at once must not come back at once.
-        Failure::Overloaded {
-            retry_after: retry_after.mul_f64(rand::random_range(1.0..2.0)),
-        }
+        overloaded(self.expected_wait(claim).max(claim.expected()))
+    }
+}
+
+impl Claim<'_> {
+    fn expected(&self) -> Duration {
+        self.expected.unwrap_or_else(|| self.stay.expected())
+    }
+}
+
+/// Turns a call away that would have had to wait for so long.
+pub fn overloaded(wait: Duration) -> Failure {
+    let retry_after = wait.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER);
+    // Those turned away at once must not come back at once.
+    Failure::Overloaded {
+        retry_after: retry_after.mul_f64(rand::random_range(1.0..2.0)),
     }
 }
 

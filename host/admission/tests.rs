@@ -55,6 +55,7 @@ impl Host {
             share: &self.shares[plugin],
             bound: self.method.as_ref(),
             stay: &self.stay,
+            expected: None,
         };
         self.admission.admit(claim, deadline).await
     }
@@ -164,6 +165,7 @@ async fn a_method_at_its_own_bound_holds_nothing_of_the_host() {
         share: &host.shares[0],
         bound: None,
         stay: &host.stay,
+        expected: None,
     };
     assert!(host.admission.admit(claim, &minute()).await.is_ok());
 }

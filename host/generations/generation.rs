@@ -1,11 +1,11 @@
 //! One loaded version of one plugin.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use crate::admission::{Claim, Share, Stay};
+use crate::admission::{Claim, Share, Stay, overloaded};
 use crate::capability::Namespace;
 use crate::capability::store::Transaction;
 use crate::capability::upstream::Refusal;
@@ -13,7 +13,7 @@ use crate::metadata::AnswerMetadata;
 use crate::observe::metrics::{GenerationMetrics, TrapKind};
 use crate::observe::printable;
 use crate::plugin::artifact::Digest;
-use crate::plugin::background::{Habit, Slices};
+use crate::plugin::background::{Habit, NotRun, Slices, Task};
 use crate::plugin::description::Description;
 use crate::plugin::instance::{Program, Trapped};
 use crate::plugin::pool::{Pool, Reusable};
@@ -83,11 +83,13 @@ impl Generation {
 
     /// What a call of a method is admitted by.
     pub fn claim(&self, method: usize) -> Claim<'_> {
+        let expected = self.expected_time(method);
         let method = &self.methods[method];
         Claim {
             share: &self.share,
             bound: method.policy.bound.as_ref(),
             stay: &method.stay,
+            expected,
         }
     }
 
@@ -102,15 +104,32 @@ impl Generation {
         method: usize,
         request: Bytes,
     ) -> Result<Finished, Failure> {
-        let slices = Slices::default();
-        let metrics = self.metrics.clone();
+        let (slices, deadline) = (Slices::default(), attempt.call.deadline);
+        let (metrics, used) = (self.metrics.clone(), slices.clone());
         let work = self
             .clone()
             .run_in_sandbox(attempt, slices.clone(), method, request);
-        let work = measured(work, move |time| metrics.used_cpu(method, time));
-        let habit = &self.methods[method].habit;
-        let finished = self.program()?.schedule(&slices, habit, Box::pin(work)).await;
-        finished.unwrap_or_else(|| Err(unloaded()))
+        let work = measured(work, move |time| {
+            metrics.used_cpu(method, time);
+            used.used(time);
+        });
+        let task = Task {
+            plugin: &self.name,
+            habit: &self.methods[method].habit,
+            slices: &slices,
+            deadline,
+        };
+        let ran = self.program()?.background().run(task, Box::pin(work)).await;
+        ran.unwrap_or_else(|not_run| match not_run {
+            NotRun::TooLate => Err(overloaded(self.expected_time(method).unwrap_or_default())),
+            NotRun::Gone => Err(unloaded()),
+        })
+    }
+
+    /// How long a call of a method would take that comes now, if it computes for long and would have to wait.
+    fn expected_time(&self, method: usize) -> Option<Duration> {
+        let background = self.program.as_ref()?.background();
+        background.expected(&self.name, &self.methods[method].habit)
     }
 
     async fn run_in_sandbox(
@@ -149,7 +168,9 @@ impl Generation {
         if let Ok(message) = &outcome
             && message.len() > limit
         {
-            // The sandbox is as large, and its plugin out of order: it is not used again.
+            // The sandbox is as large, and its plugin out of order: it is not used again. To make and to drop
+            // so much costs more than most calls do.
+            slices.use_up();
             return Err(Failure::AnswerTooLarge {
                 size: message.len(),
                 limit,

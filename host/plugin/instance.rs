@@ -10,7 +10,7 @@ use bytes::Bytes;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Store, UpdateDeadline};
 
-use super::background::{Habit, Slices, Work};
+use super::background::{Background, Slices};
 use super::bindings::v0_1::{Plugin, PluginPre, Status, handler};
 use super::compiled::Compiled;
 use super::engine::Engine;
@@ -103,14 +103,9 @@ impl Program {
             .unwrap_or_else(|_| Err(wasmtime::Error::msg("describe took longer than 1 second")))
     }
 
-    /// Runs `work` on this thread while it is short, and else in the background. None if the engine is gone.
-    pub async fn schedule<T: Send + 'static>(
-        &self,
-        slices: &Slices,
-        habit: &Habit,
-        work: Work<T>,
-    ) -> Option<T> {
-        self.engine.background().run(slices, habit, work).await
+    /// Where calls of it go on that compute for long.
+    pub fn background(&self) -> &Background {
+        self.engine.background()
     }
 }
 

@@ -83,6 +83,26 @@ async fn until_there_are(host: &Host, running: u32, waiting: u32) {
     .await;
 }
 
+/// Waits until loops have computed for longer than a call may on the threads that serve.
+async fn until_it_computes_in_the_background(host: &Host) {
+    const SERVED: f64 = 0.01;
+    let computed = async || {
+        let metrics = host.metrics().await;
+        metrics.sum("mortise_guest_cpu_seconds_total", &[("method", LOOP)])
+    };
+    let before = computed().await;
+    until_some("a call that computes", async || {
+        (computed().await > before + SERVED).then_some(())
+    })
+    .await;
+}
+
+/// Sandboxes that serve a call.
+async fn sandboxes_in_use(host: &Host) -> f64 {
+    let metrics = host.metrics().await;
+    metrics.sum("mortise_sandboxes", &[]) - metrics.sum("mortise_sandboxes_idle", &[])
+}
+
 /// Starts a call behind one that runs.
 async fn queue(host: &Host, client: &RawClient) -> JoinHandle<RawAnswer> {
     let client = client.clone();
@@ -101,6 +121,9 @@ async fn guests_stop_when_their_callers_go_away(isolation: Isolation) {
         for leaving in [Leaving::Reset, Leaving::Closed, Leaving::Dropped] {
             let endless = Endless::start(&host, leaving, path).await;
             until_there_are(&host, 1, 0).await;
+            if path == LOOP {
+                until_it_computes_in_the_background(&host).await;
+            }
             let next = queue(&host, &client).await;
             let left = Instant::now();
             endless.leave(leaving);
@@ -163,6 +186,7 @@ async fn what_was_staged_is_discarded(isolation: Isolation) {
 
 async fn a_thousand_loops_cancelled_at_once_leave_the_host_idle(isolation: Isolation) {
     const LOOPS: usize = 1000;
+    const BEGUN: f64 = 50.0;
     /// The engine ticks on, which takes about 1 % of a processor.
     const IDLE: Duration = Duration::from_millis(30);
     const LOOK: Duration = Duration::from_millis(300);
@@ -182,6 +206,11 @@ async fn a_thousand_loops_cancelled_at_once_leave_the_host_idle(isolation: Isola
         (answer.code() != Code::Ok).then(|| answer.reason())
     });
     assert_eq!(refused.await, "OVERLOADED");
+    // The others wait for their first turn in the background.
+    until_some("loops that have begun", async || {
+        (sandboxes_in_use(&host).await >= BEGUN).then_some(())
+    })
+    .await;
 
     let left = Instant::now();
     doomed.close();
@@ -198,6 +227,7 @@ async fn a_thousand_loops_cancelled_at_once_leave_the_host_idle(isolation: Isola
     })
     .await;
     println!("the host was seen idle after {:?}", left.elapsed());
+    assert_eq!(sandboxes_in_use(&host).await, 0.0);
 
     // Every permit and every sandbox is back.
     let calls: Vec<_> = (0..LOOPS)

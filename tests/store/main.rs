@@ -5,6 +5,10 @@ mod anomalies;
 mod commits;
 mod crash;
 mod delivery;
+// Tests of the host tell a disk less.
+#[allow(dead_code)]
+#[path = "../support/disk.rs"]
+mod disk;
 mod failures;
 mod model;
 mod opening;

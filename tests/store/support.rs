@@ -1,7 +1,5 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +7,8 @@ use mortise::capability::Namespace;
 use mortise::capability::store::{
     Access, Bounds, CommitError, Committed, Direction, Entry, Options, Range, Store, Transaction,
 };
-use redb::StorageBackend;
-use redb::backends::InMemoryBackend;
+
+pub(crate) use crate::disk::Faults;
 
 /// Far longer than anything here takes: only a hang reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -100,95 +98,6 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     tokio::time::timeout(PATIENCE, waiting)
         .await
         .unwrap_or_else(|_| panic!("never happened: {what}"));
-}
-
-/// A disk that can be told to fail, or to stand still.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Faults {
-    fail_sync: Arc<AtomicBool>,
-    fail_write: Arc<AtomicBool>,
-    fail_read: Arc<AtomicBool>,
-    stalled: Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>,
-}
-
-impl Faults {
-    pub(crate) fn disk(&self) -> Disk {
-        Disk {
-            memory: InMemoryBackend::new(),
-            faults: self.clone(),
-        }
-    }
-
-    pub(crate) fn fail_sync(&self) {
-        self.fail_sync.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn fail_write(&self) {
-        self.fail_write.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn fail_read(&self) {
-        self.fail_read.store(true, Ordering::SeqCst);
-    }
-
-    /// Makes every fsync wait, until the guard is dropped.
-    pub(crate) fn stall(&self) -> Stalled {
-        *self.stalled.0.lock().unwrap() = true;
-        Stalled(self.clone())
-    }
-}
-
-pub(crate) struct Stalled(Faults);
-
-impl Drop for Stalled {
-    fn drop(&mut self) {
-        *self.0.stalled.0.lock().unwrap() = false;
-        self.0.stalled.1.notify_all();
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Disk {
-    memory: InMemoryBackend,
-    faults: Faults,
-}
-
-fn failing(flag: &AtomicBool) -> std::io::Result<()> {
-    match flag.load(Ordering::SeqCst) {
-        true => Err(std::io::Error::other("the disk is broken")),
-        false => Ok(()),
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> std::io::Result<u64> {
-        self.memory.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        failing(&self.faults.fail_read)?;
-        self.memory.read(offset, out)
-    }
-
-    fn set_len(&self, length: u64) -> std::io::Result<()> {
-        self.memory.set_len(length)
-    }
-
-    fn sync_data(&self) -> std::io::Result<()> {
-        let (stalled, changed) = &*self.faults.stalled;
-        drop(
-            changed
-                .wait_while(stalled.lock().unwrap(), |stalled| *stalled)
-                .unwrap(),
-        );
-        failing(&self.faults.fail_sync)?;
-        self.memory.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        failing(&self.faults.fail_write)?;
-        self.memory.write(offset, data)
-    }
 }
 
 /// A sink made of a closure.

@@ -1,6 +1,7 @@
 //! The administration of a host.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
@@ -16,9 +17,7 @@ use super::log::Line;
 impl Host {
     /// A client on the socket in the data folder.
     pub(crate) async fn admin(&self) -> AdminClient<Channel> {
-        mortise::admin::connect(&self.data)
-            .await
-            .expect("it listens there")
+        connect(&self.data).await
     }
 
     pub(crate) async fn status(&self) -> GetStatusResponse {
@@ -27,8 +26,7 @@ impl Host {
     }
 
     pub(crate) async fn metrics(&self) -> Exposition {
-        let metrics = self.admin().await.get_metrics(GetMetricsRequest {}).await;
-        Exposition::parse(&metrics.expect("answered").into_inner().text)
+        metrics(&self.data).await
     }
 
     /// Where `[admin] listen` is.
@@ -44,6 +42,16 @@ impl Host {
         let address = self.admin_address().await;
         http1::send(address, Method::GET, path, &[], "").await
     }
+}
+
+async fn connect(data: &Path) -> AdminClient<Channel> {
+    mortise::admin::connect(data).await.expect("it listens there")
+}
+
+/// Of the host that has this data folder.
+pub(crate) async fn metrics(data: &Path) -> Exposition {
+    let metrics = connect(data).await.get_metrics(GetMetricsRequest {}).await;
+    Exposition::parse(&metrics.expect("answered").into_inner().text)
 }
 
 /// A duration as the service sends it.

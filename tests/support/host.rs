@@ -14,6 +14,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use super::disk::Disk;
+use super::embedded::Embedded;
 use super::log::Log;
 use super::pb::caller::caller_client::CallerClient;
 use super::pb::faults::faults_client::FaultsClient;
@@ -136,12 +138,17 @@ impl Setup {
         }
     }
 
+    /// Starts it within this process, on a disk of the test's own.
+    pub(crate) async fn embed(self, disk: Disk) -> Embedded {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let config = write_config(folder.path(), self.sections + &self.cache, &self.plugins);
+        Embedded::start(&config, folder, disk).await
+    }
+
     fn spawn(self, address: &str) -> Process {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let data = self.data.unwrap_or_else(|| folder.path().join("data"));
-        let plugins: String = self.plugins.iter().map(Plugin::to_toml).collect();
-        let config = folder.path().join("mortise.toml");
-        fs::write(&config, self.sections + &self.cache + &plugins).expect("the folder is new");
+        let config = write_config(folder.path(), self.sections + &self.cache, &self.plugins);
         let mut child = Command::new(mortise())
             .arg("serve")
             .arg("--config")
@@ -164,6 +171,13 @@ impl Setup {
             data,
         }
     }
+}
+
+fn write_config(folder: &Path, sections: String, plugins: &[Plugin]) -> PathBuf {
+    let config = folder.join("mortise.toml");
+    let plugins: String = plugins.iter().map(Plugin::to_toml).collect();
+    fs::write(&config, sections + &plugins).expect("the folder is new");
+    config
 }
 
 /// Test runners that move binaries say at run time where they are.

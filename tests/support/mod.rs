@@ -3,6 +3,10 @@
 pub(crate) mod admin;
 pub(crate) mod backend;
 pub(crate) mod crafted;
+// Tests of the store tell a disk more.
+#[allow(dead_code)]
+pub(crate) mod disk;
+pub(crate) mod embedded;
 pub(crate) mod exposition;
 pub(crate) mod frames;
 pub(crate) mod host;

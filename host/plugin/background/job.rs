@@ -1,0 +1,194 @@
+//! One call in the background, from the moment it goes there to its end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::runtime::Handle;
+
+use super::Work;
+use super::turns::{Place, Turns};
+use crate::capability::Namespace;
+use crate::observe::metrics::thread_cpu_time;
+
+/// The jobs that wait for a turn, and the threads that wait for jobs.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    turns: Turns<Arc<Job>>,
+    /// The threads end, and whatever waits is dropped.
+    closed: bool,
+}
+
+impl Queue {
+    /// Runs jobs on the calling thread until the queue is closed.
+    pub(super) fn work(&self) {
+        while let Some(job) = self.next() {
+            job.run();
+        }
+    }
+
+    fn next(&self) -> Option<Arc<Job>> {
+        let mut waiting = self.waiting.lock();
+        while !waiting.closed {
+            match waiting.turns.next(Instant::now()) {
+                Some(job) => return Some(job),
+                None => self.changed.wait(&mut waiting),
+            }
+        }
+        None
+    }
+
+    /// See [`Turns::expected_wait`].
+    pub(super) fn expected_wait(&self, plugin: &Namespace, usual: Duration) -> Option<Duration> {
+        self.waiting.lock().turns.expected_wait(plugin, usual)
+    }
+
+    pub(super) fn close(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.closed = true;
+        let dropped = waiting.turns.drain();
+        drop(waiting);
+        self.changed.notify_all();
+        drop(dropped);
+    }
+}
+
+/// Work with its place among all that wait.
+pub(super) struct Job {
+    /// None once it has ended or was withdrawn. Locked while it runs.
+    work: Mutex<Option<Work<()>>>,
+    withdrawn: AtomicBool,
+    stand: Mutex<Stand>,
+    queue: Arc<Queue>,
+    /// Has the timers and connections that the work waits for.
+    runtime: Handle,
+}
+
+struct Stand {
+    place: Place,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// For something else than a processor.
+    Waits,
+    InQueue,
+    Runs,
+    /// Something that it waits for has happened meanwhile.
+    RunsAgain,
+    Ended,
+}
+
+impl Job {
+    /// Puts `work` into the queue, which usually uses so much of a processor. It is dropped with what is
+    /// returned.
+    pub(super) fn start(queue: &Arc<Queue>, plugin: &Namespace, usual: Duration, work: Work<()>) -> Withdraw {
+        let place = queue.waiting.lock().turns.place(plugin, usual);
+        let job = Arc::new(Self {
+            work: Mutex::new(Some(work)),
+            withdrawn: AtomicBool::new(false),
+            stand: Mutex::new(Stand {
+                place,
+                state: State::Waits,
+            }),
+            queue: queue.clone(),
+            runtime: Handle::current(),
+        });
+        job.wake_by_ref();
+        Withdraw(job)
+    }
+
+    /// One turn, until the work waits for something or its time slice is over.
+    fn run(self: &Arc<Self>) {
+        let began = thread_cpu_time();
+        self.stand.lock().state = State::Runs;
+        // A panic is the end of this one job. Who waits for it learns that it is gone.
+        let ended = catch_unwind(AssertUnwindSafe(|| self.poll())).unwrap_or(true);
+        if ended || self.withdrawn.load(Ordering::SeqCst) {
+            let _ = catch_unwind(AssertUnwindSafe(|| self.end()));
+        }
+        let time = thread_cpu_time().saturating_sub(began);
+        let mut stand = self.stand.lock();
+        let mut waiting = self.queue.waiting.lock();
+        waiting.turns.used(&mut stand.place, time);
+        match stand.state {
+            State::Runs => stand.state = State::Waits,
+            State::RunsAgain if !waiting.closed => {
+                stand.state = State::InQueue;
+                waiting.turns.wait(stand.place, self.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it has ended.
+    fn poll(self: &Arc<Self>) -> bool {
+        let _runtime = self.runtime.enter();
+        let waker = Waker::from(self.clone());
+        let mut work = self.work.lock();
+        match work.as_mut() {
+            Some(work) => work.as_mut().poll(&mut Context::from_waker(&waker)).is_ready(),
+            None => true,
+        }
+    }
+
+    /// Drops the work, unless it is running at this moment on another thread, which does so then.
+    fn end(&self) {
+        let Some(mut running) = self.work.try_lock() else {
+            return;
+        };
+        let work = running.take();
+        drop(running);
+        let mut stand = self.stand.lock();
+        if stand.state == State::InQueue {
+            self.queue.waiting.lock().turns.leave(stand.place);
+        }
+        stand.state = State::Ended;
+        drop(stand);
+        let _runtime = self.runtime.enter();
+        drop(work);
+    }
+}
+
+impl Wake for Job {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut stand = self.stand.lock();
+        match stand.state {
+            State::Waits => {
+                stand.state = State::InQueue;
+                let mut waiting = self.queue.waiting.lock();
+                if !waiting.closed {
+                    waiting.turns.wait(stand.place, self.clone());
+                    self.queue.changed.notify_one();
+                }
+            }
+            State::Runs => stand.state = State::RunsAgain,
+            State::InQueue | State::RunsAgain | State::Ended => {}
+        }
+    }
+}
+
+/// Ends a job whose caller went away. One that waits for its turn, or for anything else, ends here and now
+/// and frees its sandbox; one that is running is dropped by its thread after its turn.
+pub(super) struct Withdraw(Arc<Job>);
+
+impl Drop for Withdraw {
+    fn drop(&mut self) {
+        self.0.withdrawn.store(true, Ordering::SeqCst);
+        self.0.end();
+    }
+}

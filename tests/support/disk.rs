@@ -1,0 +1,104 @@
+//! A disk that can be told to fail, or to stand still.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
+
+/// What the disk is told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Faults {
+    fail_sync: Arc<AtomicBool>,
+    fail_write: Arc<AtomicBool>,
+    fail_read: Arc<AtomicBool>,
+    stalled: Arc<(Mutex<bool>, Condvar)>,
+    waiting: Arc<AtomicBool>,
+}
+
+impl Faults {
+    pub(crate) fn disk(&self) -> Disk {
+        Disk {
+            memory: InMemoryBackend::new(),
+            faults: self.clone(),
+        }
+    }
+
+    pub(crate) fn fail_sync(&self) {
+        self.fail_sync.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn fail_write(&self) {
+        self.fail_write.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn fail_read(&self) {
+        self.fail_read.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes every fsync wait, until the guard is dropped.
+    pub(crate) fn stall(&self) -> Stalled {
+        *self.stalled.0.lock() = true;
+        Stalled(self.clone())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Stalled(Faults);
+
+impl Stalled {
+    /// Whether an fsync has begun and does not end.
+    pub(crate) fn holds(&self) -> bool {
+        self.0.waiting.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        *self.0.stalled.0.lock() = false;
+        self.0.stalled.1.notify_all();
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Disk {
+    memory: InMemoryBackend,
+    faults: Faults,
+}
+
+fn failing(flag: &AtomicBool) -> std::io::Result<()> {
+    match flag.load(Ordering::SeqCst) {
+        true => Err(std::io::Error::other("the disk is broken")),
+        false => Ok(()),
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> std::io::Result<u64> {
+        self.memory.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        failing(&self.faults.fail_read)?;
+        self.memory.read(offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> std::io::Result<()> {
+        self.memory.set_len(length)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        let (stalled, changed) = &*self.faults.stalled;
+        self.faults.waiting.store(true, Ordering::SeqCst);
+        changed.wait_while(&mut stalled.lock(), |stalled| *stalled);
+        self.faults.waiting.store(false, Ordering::SeqCst);
+        failing(&self.faults.fail_sync)?;
+        self.memory.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        failing(&self.faults.fail_write)?;
+        self.memory.write(offset, data)
+    }
+}
