@@ -107,7 +107,7 @@ fn read(
         memory: memory.clone(),
     };
     let compression = Compression::new(Encoding::ALL.to_vec());
-    let read = block_on(read_unary(headers, body(pieces), &bounds, &compression));
+    let read = block_on(read_unary(headers, body(pieces), None, &bounds, &compression));
     if let Ok((message, held)) = &read {
         // A message that came with its last frame, and was not compressed, is not counted.
         assert!(memory.held() == 0 || memory.held() >= message.len());
