@@ -243,12 +243,14 @@ impl Loader {
         if plugin.config.linking == Linking::Component {
             return Err(Unfit::because("its `linking` is set to `component`"));
         }
-        let form = Form::flat(artifact)?;
+        let (engine, taken_apart) = (self.engine.wasm().clone(), artifact.clone());
+        let form = tokio::task::spawn_blocking(move || Form::flat(&engine, &taken_apart)).await;
+        let form = form.map_err(|_| Unfit::because("it could not be taken apart"))??;
         let compiled = self.compile(artifact.clone(), form, &plugin.metrics).await;
         let (compiled, cached) =
             compiled.map_err(|_| Unfit::because("its program does not compile by itself"))?;
         let program = Program::link(&self.engine, &compiled)
-            .map_err(|_| Unfit::because("it imports functions that only components are offered"))?;
+            .map_err(|_| Unfit::because("it does not fit the contract"))?;
         Ok(Linked { program, cached })
     }
 

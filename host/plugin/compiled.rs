@@ -22,8 +22,8 @@ impl Form {
     ///
     /// # Errors
     /// Why it does not.
-    pub fn flat(artifact: &Artifact) -> Result<Self, Unfit> {
-        flat::main_module(&artifact.bytes, &artifact.contract).map(Self::Flat)
+    pub fn flat(engine: &Engine, artifact: &Artifact) -> Result<Self, Unfit> {
+        flat::main_module(engine, &artifact.bytes, &artifact.contract).map(Self::Flat)
     }
 
     /// For people, and for the names of what is kept.

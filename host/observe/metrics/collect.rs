@@ -182,7 +182,8 @@ impl Collector {
         let mut family = page.family(&table::SANDBOXES);
         let engine = self.registry.loader().engine.wasm();
         if let Some(pool) = engine.pooling_allocator_metrics() {
-            family.sample(&[], pool.component_instances());
+            // Each has one, whichever way it is linked.
+            family.sample(&[], pool.memories() as u64);
         }
     }
 

@@ -29,7 +29,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use wasmparser::Validator;
-use wasmtime::{Extern, InstancePre, Linker, Module, ModuleExport, Store, TypedFunc};
+use wasmtime::{Engine, Extern, InstancePre, Linker, Module, ModuleExport, Store, TypedFunc};
 
 pub use guest::Sandbox;
 
@@ -62,8 +62,14 @@ pub struct Flattened {
 ///
 /// # Errors
 /// If it is not a component for this path.
-pub fn main_module(component: &[u8], contract: &str) -> Result<Range<usize>, Unfit> {
-    shape::main_module(component, &Exports::of(contract))
+pub fn main_module(engine: &Engine, component: &[u8], contract: &str) -> Result<Range<usize>, Unfit> {
+    let main = shape::main_module(component, &Exports::of(contract))?;
+    let hollow = rewrite::hollow_module(&component[main.clone()])?;
+    let unknown = |_| Unfit::because("it imports functions that only components are offered");
+    let module = Module::from_binary(engine, &hollow).map_err(unknown)?;
+    let linker = linker(engine, module.imports().map(|import| import.module())).map_err(unknown)?;
+    linker.instantiate_pre(&module).map_err(unknown)?;
+    Ok(main)
 }
 
 impl Flattened {
@@ -130,7 +136,7 @@ fn missing() -> wasmtime::Error {
 
 /// The host's functions under the names by which a module imports them: of WASI there are several versions.
 fn linker<'a>(
-    engine: &wasmtime::Engine,
+    engine: &Engine,
     interfaces: impl Iterator<Item = &'a str>,
 ) -> wasmtime::Result<Linker<CallState>> {
     let mut linker = Linker::new(engine);

@@ -17,7 +17,7 @@ use std::ops::Range;
 use wasm_encoder::reencode::{Error as ReencodeError, Reencode, utils};
 use wasm_encoder::{
     BlockType, CodeSection, Component, EntityType, ExportKind, ExportSection, Function, FunctionSection,
-    ImportSection, Instruction, Module, ModuleSection, RawSection, TypeSection, ValType,
+    ImportSection, Instruction, Module, RawSection, TypeSection, ValType,
 };
 use wasmparser::{Parser, Payload};
 
@@ -55,6 +55,10 @@ struct Called {
     after_handle: Option<u32>,
     describe: u32,
     after_describe: Option<u32>,
+}
+
+fn malformed() -> Unfit {
+    Unfit::because("its main module is malformed")
 }
 
 /// Writes the main module anew. `needs_room` says which imports do, by interface and name.
@@ -289,11 +293,8 @@ impl Reencode for Encoder<'_, '_> {
     }
 }
 
-/// The component with bodies in its main module that do nothing, which has the same types and compiles at once: by
-/// it the linker checks what the component imports and exports.
-pub(super) fn hollow(component: &[u8], main: Range<usize>) -> Result<Vec<u8>, Unfit> {
-    let malformed = || Unfit::because("its main module is malformed");
-    let module = &component[main.clone()];
+/// The main module with bodies that do nothing, which has the same types and compiles at once.
+pub(super) fn hollow_module(module: &[u8]) -> Result<Vec<u8>, Unfit> {
     let mut hollow = Module::new();
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.map_err(|_| malformed())?;
@@ -302,7 +303,8 @@ pub(super) fn hollow(component: &[u8], main: Range<usize>) -> Result<Vec<u8>, Un
                 let mut code = CodeSection::new();
                 for _ in 0..*count {
                     let mut body = Function::new([]);
-                    body.instruction(&Instruction::Unreachable).instruction(&Instruction::End);
+                    body.instruction(&Instruction::Unreachable)
+                        .instruction(&Instruction::End);
                     code.function(&body);
                 }
                 hollow.section(&code);
@@ -314,11 +316,20 @@ pub(super) fn hollow(component: &[u8], main: Range<usize>) -> Result<Vec<u8>, Un
             | Payload::CustomSection(_) => {}
             _ => {
                 if let Some((id, range)) = payload.as_section() {
-                    hollow.section(&RawSection { id, data: &module[range] });
+                    hollow.section(&RawSection {
+                        id,
+                        data: &module[range],
+                    });
                 }
             }
         }
     }
+    Ok(hollow.finish())
+}
+
+/// The component with such a main module: by it the linker checks what the component imports and exports.
+pub(super) fn hollow(component: &[u8], main: Range<usize>) -> Result<Vec<u8>, Unfit> {
+    let hollow = hollow_module(&component[main.clone()])?;
     let mut rebuilt = Component::new();
     let mut depth = 0;
     for payload in Parser::new(0).parse_all(component) {
@@ -327,7 +338,7 @@ pub(super) fn hollow(component: &[u8], main: Range<usize>) -> Result<Vec<u8>, Un
             Payload::Version { .. } => depth += 1,
             Payload::End(_) => depth -= 1,
             Payload::ModuleSection { unchecked_range, .. } if *unchecked_range == main => {
-                rebuilt.section(&ModuleSection(&hollow));
+                rebuilt.section(&RawSection { id: 1, data: &hollow });
             }
             _ if depth == 1 => {
                 if let Some((id, range)) = payload.as_section() {
