@@ -10,6 +10,8 @@
 
 mod load;
 mod native;
+// Other benchmarks do more with a server.
+#[allow(dead_code)]
 #[path = "../support/server.rs"]
 mod server;
 

@@ -29,8 +29,8 @@ mod value;
 
 pub use error::{ConfigError, ConfigErrors, Location};
 pub use keys::{
-    Admin, Auth, Cache, Engine, Events, Isolation, Linking, Issuer, Log, LogFormat, Method, Plugin, RateLimits,
-    Server, Store, Upstream,
+    Admin, Auth, Cache, Engine, Events, Isolation, Issuer, Linking, Log, LogFormat, Method, Plugin,
+    RateLimits, Server, Store, Upstream,
 };
 pub use method::{InvalidMethodName, MethodName};
 pub use name::{InvalidPluginName, PluginName};

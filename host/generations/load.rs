@@ -208,7 +208,9 @@ impl Loader {
 
     /// What an artifact says of itself, whatever the operator allows.
     pub async fn inspect(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Inspected, LoadError> {
-        let Prepared { description, unfit, .. } = self.prepare(artifact, plugin).await?;
+        let Prepared {
+            description, unfit, ..
+        } = self.prepare(artifact, plugin).await?;
         Ok(Inspected { description, unfit })
     }
 
@@ -254,9 +256,15 @@ impl Loader {
         Ok(Linked { program, cached })
     }
 
-    async fn component(&self, artifact: &Arc<Artifact>, plugin: &PluginSettings) -> Result<Linked, LoadError> {
+    async fn component(
+        &self,
+        artifact: &Arc<Artifact>,
+        plugin: &PluginSettings,
+    ) -> Result<Linked, LoadError> {
         let file = || artifact.path.display().to_string();
-        let compiled = self.compile(artifact.clone(), Form::Component, &plugin.metrics).await;
+        let compiled = self
+            .compile(artifact.clone(), Form::Component, &plugin.metrics)
+            .await;
         let (compiled, cached) = compiled.map_err(|error| LoadError::Compile {
             file: file(),
             reason: short(&error),
@@ -278,7 +286,9 @@ impl Loader {
         let _turn = self.compiling.acquire().await;
         let (engine, cache, metrics) = (self.engine.wasm().clone(), self.cache.clone(), metrics.clone());
         let compiled = tokio::task::spawn_blocking(move || {
-            let kept = cache.as_ref().and_then(|cache| cache.load(artifact.digest, &form, &engine));
+            let kept = cache
+                .as_ref()
+                .and_then(|cache| cache.load(artifact.digest, &form, &engine));
             if let Some(compiled) = kept {
                 metrics.cache_hits.increment();
                 return Ok((compiled, true));

@@ -228,7 +228,9 @@ mod tests {
     }
 
     fn entry_path(cache: &CompiledCache) -> PathBuf {
-        cache.dir.join(cache.entry_name(Digest::of(COMPONENT), &Form::Component))
+        cache
+            .dir
+            .join(cache.entry_name(Digest::of(COMPONENT), &Form::Component))
     }
 
     fn filled(dir: &Path) -> (CompiledCache, wasmtime::Engine) {
@@ -243,10 +245,22 @@ mod tests {
     fn what_was_stored_loads_again() {
         let dir = tempfile::tempdir().expect("dir");
         let (cache, engine) = filled(dir.path());
-        assert!(cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_some());
-        assert!(cache.load(Digest::of(b"other"), &Form::Component, &engine).is_none());
+        assert!(
+            cache
+                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .is_some()
+        );
+        assert!(
+            cache
+                .load(Digest::of(b"other"), &Form::Component, &engine)
+                .is_none()
+        );
         let again = CompiledCache::open(&dir.path().join("cache"), 1 << 20, &engine).expect("open");
-        assert!(again.load(Digest::of(COMPONENT), &Form::Component, &engine).is_some());
+        assert!(
+            again
+                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .is_some()
+        );
         assert_eq!(
             fs::metadata(&cache.dir).expect("dir").permissions().mode() & 0o777,
             0o700
@@ -272,26 +286,42 @@ mod tests {
             bad[position] ^= 1;
             fs::write(&path, bad).expect("write");
             assert!(
-                cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_none(),
+                cache
+                    .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                    .is_none(),
                 "byte {position}"
             );
         }
         fs::write(&path, &good[..10]).expect("write");
-        assert!(cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_none(), "cut");
+        assert!(
+            cache
+                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .is_none(),
+            "cut"
+        );
         let (other, _) = filled(&dir.path().join("elsewhere"));
         fs::copy(entry_path(&other), &path).expect("copy");
         assert!(
-            cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_none(),
+            cache
+                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .is_none(),
             "another installation's"
         );
         fs::write(&path, &good).expect("write");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).expect("chmod");
         assert!(
-            cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_none(),
+            cache
+                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .is_none(),
             "writable by others"
         );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
-        assert!(cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_some(), "as it was");
+        assert!(
+            cache
+                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .is_some(),
+            "as it was"
+        );
     }
 
     #[test]
@@ -309,7 +339,15 @@ mod tests {
         let compiled = compiled(&engine);
         cache.store(Digest::of(b"first"), &Form::Component, &compiled);
         cache.store(Digest::of(COMPONENT), &Form::Component, &compiled);
-        assert!(cache.load(Digest::of(b"first"), &Form::Component, &engine).is_none());
-        assert!(cache.load(Digest::of(COMPONENT), &Form::Component, &engine).is_some());
+        assert!(
+            cache
+                .load(Digest::of(b"first"), &Form::Component, &engine)
+                .is_none()
+        );
+        assert!(
+            cache
+                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .is_some()
+        );
     }
 }

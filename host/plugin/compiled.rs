@@ -96,7 +96,9 @@ impl Compiled {
         unsafe {
             Ok(Self {
                 component: Component::deserialize(engine, component)?,
-                main: (!main.is_empty()).then(|| Module::deserialize(engine, main)).transpose()?,
+                main: (!main.is_empty())
+                    .then(|| Module::deserialize(engine, main))
+                    .transpose()?,
             })
         }
     }

@@ -79,7 +79,10 @@ impl Program {
             })
         });
         let made = match &self.linked {
-            Linked::Component(component) => component.instantiate_async(&mut store).await.map(Guest::Component),
+            Linked::Component(component) => component
+                .instantiate_async(&mut store)
+                .await
+                .map(Guest::Component),
             Linked::Flat(module) => module.instantiate(&mut store).await.map(Guest::Flat),
         };
         match made {

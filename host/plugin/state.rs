@@ -8,8 +8,8 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::background::Slices;
-use super::limits::{Limiter, SandboxLimits};
 use super::flat;
+use super::limits::{Limiter, SandboxLimits};
 use super::stdio::{GuestOutput, LogLimits, Output, SharedOutput, Stream};
 use crate::auth::Principal;
 use crate::capability::Namespace;

@@ -24,9 +24,9 @@ mod generated {
 }
 
 pub use generated::exports::mortise::plugin::handler;
-pub use generated::mortise::plugin::types::{Code, Detail, Error, Status};
 /// The interfaces that plugins import, with a trait each that [`CallState`] implements.
 pub(in crate::plugin) use generated::mortise::plugin as imports;
+pub use generated::mortise::plugin::types::{Code, Detail, Error, Status};
 pub use generated::{Plugin, PluginPre};
 
 /// The contract's interface that only plugins with a grant may import.

@@ -80,7 +80,9 @@ impl Flattened {
     pub fn of(component: &[u8], main: Range<usize>, contract: &str) -> wasmtime::Result<Self> {
         let module = &component[main.clone()];
         // What is written anew must have been right before: numbers that meant nothing could mean something now.
-        Validator::new().validate_all(module).map_err(|error| wasmtime::Error::msg(error.to_string()))?;
+        Validator::new()
+            .validate_all(module)
+            .map_err(|error| wasmtime::Error::msg(error.to_string()))?;
         Ok(Self {
             module: rewrite::with_abi(module, &Exports::of(contract), needs_room)?,
             hollow: rewrite::hollow(component, main)?,
@@ -125,7 +127,10 @@ impl Program {
         let memory = memory.and_then(Extern::into_memory).ok_or_else(missing)?;
         store.data_mut().flat = Sandbox::of(memory);
         let handle = instance.get_module_export(&mut *store, &self.handle);
-        let handle = handle.and_then(Extern::into_func).ok_or_else(missing)?.typed(&*store)?;
+        let handle = handle
+            .and_then(Extern::into_func)
+            .ok_or_else(missing)?
+            .typed(&*store)?;
         Ok(Instance { instance, handle })
     }
 }
@@ -141,7 +146,9 @@ fn linker<'a>(
 ) -> wasmtime::Result<Linker<CallState>> {
     let mut linker = Linker::new(engine);
     let wasi = interfaces.filter(|interface| interface.starts_with("wasi:"));
-    let versions: BTreeSet<_> = wasi.filter_map(|interface| Some(interface.split_once('@')?.1)).collect();
+    let versions: BTreeSet<_> = wasi
+        .filter_map(|interface| Some(interface.split_once('@')?.1))
+        .collect();
     for version in versions {
         wasi::add_to_linker(&mut linker, version)?;
     }
@@ -187,7 +194,9 @@ impl Instance {
     /// # Errors
     /// If the guest traps.
     pub async fn describe(&self, store: &mut Store<CallState>) -> wasmtime::Result<handler::Description> {
-        let describe = self.instance.get_typed_func::<(), u32>(&mut *store, rewrite::DESCRIBE)?;
+        let describe = self
+            .instance
+            .get_typed_func::<(), u32>(&mut *store, rewrite::DESCRIBE)?;
         let after = self.instance.get_func(&mut *store, rewrite::AFTER_DESCRIBE);
         let at = describe.call_async(&mut *store, ()).await?;
         let (sandbox, plugin) = (&store.data().flat, &store.data().plugin);
@@ -196,7 +205,10 @@ impl Instance {
         let description = Reader::new(memory.data(&*store), most).value(at)?;
         store.data_mut().flat.must_not_leave();
         if let Some(after) = after {
-            after.typed::<u32, ()>(&*store)?.call_async(&mut *store, at).await?;
+            after
+                .typed::<u32, ()>(&*store)?
+                .call_async(&mut *store, at)
+                .await?;
         }
         Ok(description)
     }

@@ -89,7 +89,9 @@ impl<'a> MainModule<'a> {
             }
         }
         if memories != 1 || main.exports.get("memory") != Some(&(ExternalKind::Memory, 0)) {
-            return Err(Unfit::because("its main module does not have one memory of its own"));
+            return Err(Unfit::because(
+                "its main module does not have one memory of its own",
+            ));
         }
         if main.exports.contains_key("_initialize") {
             return Err(Unfit::because("its main module has to be initialised"));

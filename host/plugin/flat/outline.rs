@@ -35,7 +35,10 @@ pub(super) struct Outline<'a> {
 #[derive(Debug)]
 pub(super) enum CoreInstance<'a> {
     /// A module, with an instance for each module name that it imports from.
-    Instantiated { module: u32, with: HashMap<&'a str, u32> },
+    Instantiated {
+        module: u32,
+        with: HashMap<&'a str, u32>,
+    },
     /// Items under names of their own.
     Bundle(HashMap<&'a str, (ExternalKind, u32)>),
 }
@@ -57,9 +60,14 @@ pub(super) struct Member<'a> {
 #[derive(Debug)]
 pub(super) enum CoreFunction<'a> {
     Exported(CoreExport<'a>),
-    Lowered { function: u32, options: Options },
+    Lowered {
+        function: u32,
+        options: Options,
+    },
     /// Drops handles to a resource of this type.
-    Drop { of: u32 },
+    Drop {
+        of: u32,
+    },
 }
 
 #[derive(Debug)]
@@ -73,7 +81,10 @@ pub(super) enum ComponentPart<'a> {
     /// From outside, under this name.
     Imported(&'a str),
     /// A nested component, with what it is given.
-    Instantiated { component: u32, with: HashMap<&'a str, (ComponentExternalKind, u32)> },
+    Instantiated {
+        component: u32,
+        with: HashMap<&'a str, (ComponentExternalKind, u32)>,
+    },
 }
 
 /// How values pass between a component and its core modules. Strings are UTF-8.
@@ -93,7 +104,11 @@ impl Options {
                 CanonicalOption::Memory(index) => known.memory = Some(*index),
                 CanonicalOption::Realloc(index) => known.realloc = Some(*index),
                 CanonicalOption::PostReturn(index) => known.post_return = Some(*index),
-                _ => return Err(Unfit::because("it passes values in another way than as UTF-8, synchronously")),
+                _ => {
+                    return Err(Unfit::because(
+                        "it passes values in another way than as UTF-8, synchronously",
+                    ));
+                }
             }
         }
         Ok(known)
@@ -113,7 +128,9 @@ impl<'a> Outline<'a> {
                 Payload::ComponentSection { .. } if depth == 1 => outline.components.push(true),
                 _ if depth == 1 => outline.add(payload)?,
                 // Parts of modules come by here too; those of the toolchain stand before nested components.
-                _ if !passes_on(&payload) => outline.components.iter_mut().for_each(|passive| *passive = false),
+                _ if !passes_on(&payload) => {
+                    outline.components.iter_mut().for_each(|passive| *passive = false)
+                }
                 _ => {}
             }
         }
@@ -126,7 +143,8 @@ impl<'a> Outline<'a> {
             Payload::ModuleSection { unchecked_range, .. } => self.modules.push(unchecked_range),
             Payload::InstanceSection(section) => {
                 for instance in section {
-                    self.core_instances.push(core_instance(instance.map_err(malformed)?));
+                    self.core_instances
+                        .push(core_instance(instance.map_err(malformed)?));
                 }
             }
             Payload::ComponentImportSection(section) => {
@@ -152,8 +170,10 @@ impl<'a> Outline<'a> {
             }
             Payload::ComponentInstanceSection(section) => {
                 for instance in section {
-                    let ComponentInstance::Instantiate { component_index, args } =
-                        instance.map_err(malformed)?
+                    let ComponentInstance::Instantiate {
+                        component_index,
+                        args,
+                    } = instance.map_err(malformed)?
                     else {
                         return Err(Unfit::because("it bundles instances in a way of its own"));
                     };
@@ -179,7 +199,11 @@ impl<'a> Outline<'a> {
                 self.types.extend((0..section.count()).map(|_| None));
             }
             Payload::CustomSection(_) => {}
-            _ => return Err(Unfit::because("it has a part that the toolchain for plugins does not make")),
+            _ => {
+                return Err(Unfit::because(
+                    "it has a part that the toolchain for plugins does not make",
+                ));
+            }
         }
         Ok(())
     }
@@ -235,7 +259,11 @@ impl<'a> Outline<'a> {
             CanonicalFunction::ResourceDrop { resource } => {
                 self.core_functions.push(CoreFunction::Drop { of: resource });
             }
-            _ => return Err(Unfit::because("it uses more of the component model than functions and handles")),
+            _ => {
+                return Err(Unfit::because(
+                    "it uses more of the component model than functions and handles",
+                ));
+            }
         }
         Ok(())
     }

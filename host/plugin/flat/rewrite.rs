@@ -71,10 +71,18 @@ pub(super) fn with_abi(
     let missing = || Unfit::because("its main module lacks functions of the canonical ABI");
     // Imports come first in the numbering, so that the program's own functions move up.
     let imported = u32::try_from(main.imports.len()).map_err(|_| missing())?;
-    let moved = |index: u32| if index < imported { index } else { index + HOST_FUNCTIONS };
+    let moved = |index: u32| {
+        if index < imported {
+            index
+        } else {
+            index + HOST_FUNCTIONS
+        }
+    };
     let exported = |name: &str, params, results| main.exported(name, params, results).ok_or_else(missing);
     let after = |name: &str| -> Result<Option<u32>, Unfit> {
-        main.exports(name).then(|| Ok(moved(exported(name, 1, 0)?))).transpose()
+        main.exports(name)
+            .then(|| Ok(moved(exported(name, 1, 0)?)))
+            .transpose()
     };
     let called = Called {
         request: imported,
@@ -86,7 +94,11 @@ pub(super) fn with_abi(
         describe: moved(exported(&exports.describe, 0, 1)?),
         after_describe: after(&exports.after_describe)?,
     };
-    if [HANDLE, DESCRIBE, AFTER_DESCRIBE].iter().any(|name| main.exports(name)) || main.imports.iter().any(|import| import.module == HOST) {
+    if [HANDLE, DESCRIBE, AFTER_DESCRIBE]
+        .iter()
+        .any(|name| main.exports(name))
+        || main.imports.iter().any(|import| import.module == HOST)
+    {
         return Err(Unfit::because("its main module uses names of the host"));
     }
     let first_added = imported + HOST_FUNCTIONS + main.functions;
@@ -95,7 +107,10 @@ pub(super) fn with_abi(
         if !needs_room(import.module, import.name) {
             return index;
         }
-        roomy.push(Roomy { import: index, ty: import.ty });
+        roomy.push(Roomy {
+            import: index,
+            ty: import.ty,
+        });
         first_added + roomy.len() as u32
     });
     let functions = functions.collect();
@@ -170,7 +185,8 @@ impl Encoder<'_, '_> {
             body.instruction(instruction);
         });
         if let Some(after) = called.after_handle {
-            body.instruction(&Instruction::LocalGet(address)).instruction(&Instruction::Call(after));
+            body.instruction(&Instruction::LocalGet(address))
+                .instruction(&Instruction::Call(after));
         }
         body.instruction(&Instruction::End);
         body
@@ -342,7 +358,10 @@ pub(super) fn hollow(component: &[u8], main: Range<usize>) -> Result<Vec<u8>, Un
             }
             _ if depth == 1 => {
                 if let Some((id, range)) = payload.as_section() {
-                    rebuilt.section(&RawSection { id, data: &component[range] });
+                    rebuilt.section(&RawSection {
+                        id,
+                        data: &component[range],
+                    });
                 }
             }
             _ => {}

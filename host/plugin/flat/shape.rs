@@ -100,7 +100,9 @@ impl<'o, 'a> Wiring<'o, 'a> {
         };
         let is_main = |export: CoreExport<'_>, name: &str| export.instance == instance && export.name == name;
         if !is_main(handle, &exports.handle) || !is_main(describe, &exports.describe) {
-            return Err(Unfit::because("its functions have other names than the canonical ones"));
+            return Err(Unfit::because(
+                "its functions have other names than the canonical ones",
+            ));
         }
         wiring.check_options(handle_options, Some(&exports.after_handle))?;
         wiring.check_options(describe_options, Some(&exports.after_describe))?;
@@ -171,9 +173,15 @@ impl<'o, 'a> Wiring<'o, 'a> {
     fn check_options(&self, options: &Options, post_return: Option<&str>) -> Result<(), Unfit> {
         let outline = self.outline;
         let memory = options.memory.is_none_or(|index| {
-            outline.memories.get(index as usize) == Some(&CoreExport { instance: self.instance, name: MEMORY })
+            outline.memories.get(index as usize)
+                == Some(&CoreExport {
+                    instance: self.instance,
+                    name: MEMORY,
+                })
         });
-        let realloc = options.realloc.is_none_or(|index| self.is_main_function(index, REALLOC));
+        let realloc = options
+            .realloc
+            .is_none_or(|index| self.is_main_function(index, REALLOC));
         let post_return = match (options.post_return, post_return) {
             (Some(index), Some(name)) => self.is_main_function(index, name),
             (Some(_), None) => false,
@@ -182,11 +190,16 @@ impl<'o, 'a> Wiring<'o, 'a> {
         if memory && realloc && post_return {
             return Ok(());
         }
-        Err(Unfit::because("it manages its memory in another way than plugins do"))
+        Err(Unfit::because(
+            "it manages its memory in another way than plugins do",
+        ))
     }
 
     fn is_main_function(&self, index: u32, name: &str) -> bool {
-        let export = CoreExport { instance: self.instance, name };
+        let export = CoreExport {
+            instance: self.instance,
+            name,
+        };
         matches!(
             self.outline.core_functions.get(index as usize),
             Some(CoreFunction::Exported(exported)) if *exported == export
@@ -228,7 +241,12 @@ impl<'o, 'a> Wiring<'o, 'a> {
             Some((ExternalKind::Table, index)) => self.outline.tables.get(*index as usize),
             _ => None,
         };
-        if table != Some(&CoreExport { instance: *shim, name: TABLE }) {
+        if table
+            != Some(&CoreExport {
+                instance: *shim,
+                name: TABLE,
+            })
+        {
             return Err(otherwise());
         }
         Ok(Some(Shim {
@@ -247,7 +265,8 @@ fn lifted<'o, 'a>(
 ) -> Result<(CoreExport<'a>, &'o Options), Unfit> {
     let found = || {
         let exported = outline.exports.get(handler)?;
-        let ComponentPart::Instantiated { component, with } = outline.instances.get(*exported as usize)? else {
+        let ComponentPart::Instantiated { component, with } = outline.instances.get(*exported as usize)?
+        else {
             return None;
         };
         let passes_on = *outline.components.get(*component as usize)?;
@@ -354,7 +373,11 @@ fn fixup_fills(module: &[u8]) -> Option<u32> {
             Payload::ElementSection(section) => {
                 for element in section {
                     let element = element.ok()?;
-                    let ElementKind::Active { table_index, offset_expr } = element.kind else {
+                    let ElementKind::Active {
+                        table_index,
+                        offset_expr,
+                    } = element.kind
+                    else {
                         return None;
                     };
                     let mut offset = offset_expr.get_operators_reader().into_iter();
@@ -363,7 +386,9 @@ fn fixup_fills(module: &[u8]) -> Option<u32> {
                         return None;
                     };
                     let complete = functions.count() == imported;
-                    let in_order = (0..).zip(functions).all(|(number, index)| index.ok() == Some(number));
+                    let in_order = (0..)
+                        .zip(functions)
+                        .all(|(number, index)| index.ok() == Some(number));
                     let in_order = complete && in_order;
                     if filled.is_some() || table_index.unwrap_or(0) != 0 || !first || !in_order {
                         return None;
@@ -371,7 +396,10 @@ fn fixup_fills(module: &[u8]) -> Option<u32> {
                     filled = Some(imported);
                 }
             }
-            Payload::Version { .. } | Payload::TypeSection(_) | Payload::CustomSection(_) | Payload::End(_) => {}
+            Payload::Version { .. }
+            | Payload::TypeSection(_)
+            | Payload::CustomSection(_)
+            | Payload::End(_) => {}
             _ => return None,
         }
     }

@@ -31,9 +31,13 @@ fn component(fields: &str, strings: StringEncoding) -> Vec<u8> {
     let mut contract = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-sdk/wit/v0.1.0");
     let (package, _) = contract.push_dir(wit).expect("the contract parses");
-    let world = contract.select_world(&[package], Some("plugin")).expect("a world");
+    let world = contract
+        .select_world(&[package], Some("plugin"))
+        .expect("a world");
     wit_component::embed_component_metadata(&mut module, &contract, world, strings).expect("a section");
-    let encoder = ComponentEncoder::default().module(&module).expect("a plugin's module");
+    let encoder = ComponentEncoder::default()
+        .module(&module)
+        .expect("a plugin's module");
     encoder.validate(true).encode().expect("a component")
 }
 
@@ -48,8 +52,12 @@ fn a_component_is_taken_apart() {
     let component = component(calls, StringEncoding::UTF8);
     let main = fits(&component).expect("it is as usual");
     let flat = Flattened::of(&component, main, "0.1.0").expect("it can be rewritten");
-    Validator::new().validate_all(&flat.module).expect("the module is valid");
-    Validator::new().validate_all(&flat.hollow).expect("the component is valid");
+    Validator::new()
+        .validate_all(&flat.module)
+        .expect("the module is valid");
+    Validator::new()
+        .validate_all(&flat.hollow)
+        .expect("the component is valid");
 
     let engine = &ENGINE;
     let (whole, hollow) = (
@@ -59,7 +67,9 @@ fn a_component_is_taken_apart() {
     let names = |component: &Component| {
         let ty = component.component_type();
         let imports = ty.imports(engine).map(|(name, _)| name.to_owned());
-        imports.chain(ty.exports(engine).map(|(name, _)| name.to_owned())).collect::<Vec<_>>()
+        imports
+            .chain(ty.exports(engine).map(|(name, _)| name.to_owned()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(names(&whole), names(&hollow));
 
@@ -92,7 +102,10 @@ fn every_cut_and_every_changed_byte_is_survived() {
     for end in 0..component.len() {
         let cut = &component[..end];
         // What follows the last export says nothing of how it runs.
-        assert!(fits(cut).is_err() || Validator::new().validate_all(cut).is_ok(), "cut at {end}");
+        assert!(
+            fits(cut).is_err() || Validator::new().validate_all(cut).is_ok(),
+            "cut at {end}"
+        );
     }
     for index in 0..component.len() {
         let mut changed = component.clone();

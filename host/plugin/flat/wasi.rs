@@ -61,7 +61,9 @@ impl Handles {
     }
 
     fn get(&self, handle: u32) -> Result<Resource> {
-        let open = (handle as usize).checked_sub(1).and_then(|index| *self.open.get(index)?);
+        let open = (handle as usize)
+            .checked_sub(1)
+            .and_then(|index| *self.open.get(index)?);
         open.ok_or_else(unknown)
     }
 
@@ -134,31 +136,41 @@ fn no_handle(_: Host<'_>, _handle: u32) -> Result<()> {
 
 fn add_cli(linker: &mut Linker<CallState>, name: impl Fn(&str) -> String) -> Result<()> {
     let environment = name("cli/environment");
-    linker.func_wrap(&environment, "get-environment", |mut caller: Host<'_>, at: u32| {
-        Guest::of(&mut caller)?.answer(at, Vec::<(String, String)>::new())
-    })?;
+    linker.func_wrap(
+        &environment,
+        "get-environment",
+        |mut caller: Host<'_>, at: u32| Guest::of(&mut caller)?.answer(at, Vec::<(String, String)>::new()),
+    )?;
     linker.func_wrap(&environment, "get-arguments", |mut caller: Host<'_>, at: u32| {
         Guest::of(&mut caller)?.answer(at, Vec::<String>::new())
     })?;
     linker.func_wrap(&environment, "initial-cwd", |mut caller: Host<'_>, at: u32| {
         Guest::of(&mut caller)?.answer(at, None::<String>)
     })?;
-    linker.func_wrap(&name("cli/exit"), "exit", |mut caller: Host<'_>, failed: u32| -> Result<()> {
-        Guest::of(&mut caller)?;
-        // Its argument is a result: the case is its number.
-        Err(match failed {
-            0 | 1 => I32Exit(failed as i32).into(),
-            _ => Error::msg("invalid case of a result"),
-        })
-    })?;
+    linker.func_wrap(
+        &name("cli/exit"),
+        "exit",
+        |mut caller: Host<'_>, failed: u32| -> Result<()> {
+            Guest::of(&mut caller)?;
+            // Its argument is a result: the case is its number.
+            Err(match failed {
+                0 | 1 => I32Exit(failed as i32).into(),
+                _ => Error::msg("invalid case of a result"),
+            })
+        },
+    )?;
     for (interface, function, resource) in [
         ("cli/stdin", "get-stdin", Resource::Input),
         ("cli/stdout", "get-stdout", Resource::Output(Stream::Stdout)),
         ("cli/stderr", "get-stderr", Resource::Output(Stream::Stderr)),
     ] {
-        linker.func_wrap(&name(interface), function, move |mut caller: Host<'_>| -> Result<u32> {
-            Guest::of(&mut caller)?.state.flat.handles.open(resource)
-        })?;
+        linker.func_wrap(
+            &name(interface),
+            function,
+            move |mut caller: Host<'_>| -> Result<u32> {
+                Guest::of(&mut caller)?.state.flat.handles.open(resource)
+            },
+        )?;
     }
     for stream in ["stdin", "stdout", "stderr"] {
         let (interface, function) = (format!("cli/terminal-{stream}"), format!("get-terminal-{stream}"));
@@ -177,10 +189,14 @@ fn add_cli(linker: &mut Linker<CallState>, name: impl Fn(&str) -> String) -> Res
 }
 
 fn add_poll(linker: &mut Linker<CallState>, poll: &str) -> Result<()> {
-    linker.func_wrap(poll, "[resource-drop]pollable", |mut caller: Host<'_>, handle: u32| {
-        let handles = &mut Guest::of(&mut caller)?.state.flat.handles;
-        handles.close(handle, |resource| matches!(resource, Resource::Pollable(_)))
-    })?;
+    linker.func_wrap(
+        poll,
+        "[resource-drop]pollable",
+        |mut caller: Host<'_>, handle: u32| {
+            let handles = &mut Guest::of(&mut caller)?.state.flat.handles;
+            handles.close(handle, |resource| matches!(resource, Resource::Pollable(_)))
+        },
+    )?;
     linker.func_wrap(
         poll,
         "[method]pollable.ready",
@@ -189,32 +205,43 @@ fn add_poll(linker: &mut Linker<CallState>, poll: &str) -> Result<()> {
             Ok(is_ready(ready, Instant::now()).into())
         },
     )?;
-    linker.func_wrap_async(poll, "[method]pollable.block", |mut caller: Host<'_>, (handle,): (u32,)| {
-        Box::new(async move {
-            if let Some(ready) = Guest::of(&mut caller)?.state.flat.handles.pollable(handle)? {
-                tokio::time::sleep_until(ready.into()).await;
-            }
-            Ok(())
-        })
-    })?;
-    linker.func_wrap_async(poll, "poll", |mut caller: Host<'_>, (handles, count, at): (u32, u32, u32)| {
-        Box::new(async move {
-            let guest = Guest::of(&mut caller)?;
-            let handles: Vec<u32> = guest.arguments().list(handles, count)?;
-            let open = &guest.state.flat.handles;
-            let awaited: Vec<_> = handles.iter().map(|handle| open.pollable(*handle)).collect::<Result<_>>()?;
-            let Some(first) = awaited.iter().min() else {
-                bail!("a poll of nothing");
-            };
-            if let Some(first) = first {
-                tokio::time::sleep_until((*first).into()).await;
-            }
-            let now = Instant::now();
-            let ready = (0..).zip(&awaited).filter(|(_, ready)| is_ready(**ready, now));
-            let ready: Vec<u32> = ready.map(|(index, _)| index).collect();
-            Guest::of(&mut caller)?.answer(at, ready)
-        })
-    })?;
+    linker.func_wrap_async(
+        poll,
+        "[method]pollable.block",
+        |mut caller: Host<'_>, (handle,): (u32,)| {
+            Box::new(async move {
+                if let Some(ready) = Guest::of(&mut caller)?.state.flat.handles.pollable(handle)? {
+                    tokio::time::sleep_until(ready.into()).await;
+                }
+                Ok(())
+            })
+        },
+    )?;
+    linker.func_wrap_async(
+        poll,
+        "poll",
+        |mut caller: Host<'_>, (handles, count, at): (u32, u32, u32)| {
+            Box::new(async move {
+                let guest = Guest::of(&mut caller)?;
+                let handles: Vec<u32> = guest.arguments().list(handles, count)?;
+                let open = &guest.state.flat.handles;
+                let awaited: Vec<_> = handles
+                    .iter()
+                    .map(|handle| open.pollable(*handle))
+                    .collect::<Result<_>>()?;
+                let Some(first) = awaited.iter().min() else {
+                    bail!("a poll of nothing");
+                };
+                if let Some(first) = first {
+                    tokio::time::sleep_until((*first).into()).await;
+                }
+                let now = Instant::now();
+                let ready = (0..).zip(&awaited).filter(|(_, ready)| is_ready(**ready, now));
+                let ready: Vec<u32> = ready.map(|(index, _)| index).collect();
+                Guest::of(&mut caller)?.answer(at, ready)
+            })
+        },
+    )?;
     Ok(())
 }
 
@@ -223,38 +250,54 @@ fn is_ready(at: Option<Instant>, now: Instant) -> bool {
 }
 
 fn add_streams(linker: &mut Linker<CallState>, streams: &str) -> Result<()> {
-    linker.func_wrap(streams, "[resource-drop]input-stream", |mut caller: Host<'_>, handle: u32| {
-        let handles = &mut Guest::of(&mut caller)?.state.flat.handles;
-        handles.close(handle, |resource| resource == Resource::Input)
-    })?;
-    linker.func_wrap(streams, "[resource-drop]output-stream", |mut caller: Host<'_>, handle: u32| {
-        let handles = &mut Guest::of(&mut caller)?.state.flat.handles;
-        handles.close(handle, |resource| matches!(resource, Resource::Output(_)))
-    })?;
+    linker.func_wrap(
+        streams,
+        "[resource-drop]input-stream",
+        |mut caller: Host<'_>, handle: u32| {
+            let handles = &mut Guest::of(&mut caller)?.state.flat.handles;
+            handles.close(handle, |resource| resource == Resource::Input)
+        },
+    )?;
+    linker.func_wrap(
+        streams,
+        "[resource-drop]output-stream",
+        |mut caller: Host<'_>, handle: u32| {
+            let handles = &mut Guest::of(&mut caller)?.state.flat.handles;
+            handles.close(handle, |resource| matches!(resource, Resource::Output(_)))
+        },
+    )?;
     for function in ["read", "blocking-read"] {
         let function = format!("[method]input-stream.{function}");
-        linker.func_wrap(streams, &function, |mut caller: Host<'_>, handle: u32, _bytes: u64, at: u32| {
-            let guest = Guest::of(&mut caller)?;
-            match guest.state.flat.handles.get(handle)? {
-                Resource::Input => guest.answer(at, Err::<Vec<u8>, _>(Closed)),
-                _ => Err(unknown()),
-            }
-        })?;
+        linker.func_wrap(
+            streams,
+            &function,
+            |mut caller: Host<'_>, handle: u32, _bytes: u64, at: u32| {
+                let guest = Guest::of(&mut caller)?;
+                match guest.state.flat.handles.get(handle)? {
+                    Resource::Input => guest.answer(at, Err::<Vec<u8>, _>(Closed)),
+                    _ => Err(unknown()),
+                }
+            },
+        )?;
     }
     for direction in ["input", "output"] {
         let function = format!("[method]{direction}-stream.subscribe");
-        linker.func_wrap(streams, &function, move |mut caller: Host<'_>, handle: u32| -> Result<u32> {
-            let handles = &mut Guest::of(&mut caller)?.state.flat.handles;
-            let is_input = match handles.get(handle)? {
-                Resource::Input => true,
-                Resource::Output(_) => false,
-                Resource::Pollable(_) => return Err(unknown()),
-            };
-            if is_input != (direction == "input") {
-                return Err(unknown());
-            }
-            handles.open(Resource::Pollable(None))
-        })?;
+        linker.func_wrap(
+            streams,
+            &function,
+            move |mut caller: Host<'_>, handle: u32| -> Result<u32> {
+                let handles = &mut Guest::of(&mut caller)?.state.flat.handles;
+                let is_input = match handles.get(handle)? {
+                    Resource::Input => true,
+                    Resource::Output(_) => false,
+                    Resource::Pollable(_) => return Err(unknown()),
+                };
+                if is_input != (direction == "input") {
+                    return Err(unknown());
+                }
+                handles.open(Resource::Pollable(None))
+            },
+        )?;
     }
     linker.func_wrap(
         streams,
@@ -267,13 +310,20 @@ fn add_streams(linker: &mut Linker<CallState>, streams: &str) -> Result<()> {
     )?;
     for function in ["flush", "blocking-flush"] {
         let function = format!("[method]output-stream.{function}");
-        linker.func_wrap(streams, &function, |mut caller: Host<'_>, handle: u32, at: u32| {
-            let guest = Guest::of(&mut caller)?;
-            guest.state.flat.handles.output(handle)?;
-            guest.answer(at, Ok::<_, Closed>(()))
-        })?;
+        linker.func_wrap(
+            streams,
+            &function,
+            |mut caller: Host<'_>, handle: u32, at: u32| {
+                let guest = Guest::of(&mut caller)?;
+                guest.state.flat.handles.output(handle)?;
+                guest.answer(at, Ok::<_, Closed>(()))
+            },
+        )?;
     }
-    for (function, most) in [("write", u32::MAX), ("blocking-write-and-flush", BLOCKING_WRITE_BYTES)] {
+    for (function, most) in [
+        ("write", u32::MAX),
+        ("blocking-write-and-flush", BLOCKING_WRITE_BYTES),
+    ] {
         let function = format!("[method]output-stream.{function}");
         linker.func_wrap(
             streams,
@@ -296,24 +346,38 @@ fn add_streams(linker: &mut Linker<CallState>, streams: &str) -> Result<()> {
 fn add_clocks(linker: &mut Linker<CallState>, name: impl Fn(&str) -> String) -> Result<()> {
     let (monotonic, wall) = (name("clocks/monotonic-clock"), name("clocks/wall-clock"));
     linker.func_wrap(&monotonic, "now", |mut caller: Host<'_>| -> Result<u64> {
-        Ok(Guest::of(&mut caller)?.state.flat.handles.monotonic(Instant::now()))
+        Ok(Guest::of(&mut caller)?
+            .state
+            .flat
+            .handles
+            .monotonic(Instant::now()))
     })?;
     linker.func_wrap(&monotonic, "resolution", |mut caller: Host<'_>| -> Result<u64> {
         Guest::of(&mut caller)?;
         Ok(1)
     })?;
-    linker.func_wrap(&monotonic, "subscribe-duration", |mut caller: Host<'_>, nanos: u64| -> Result<u32> {
-        let handles = &mut Guest::of(&mut caller)?.state.flat.handles;
-        handles.open(Resource::Pollable(Some(after(Instant::now(), nanos))))
-    })?;
-    linker.func_wrap(&monotonic, "subscribe-instant", |mut caller: Host<'_>, at: u64| -> Result<u32> {
-        let handles = &mut Guest::of(&mut caller)?.state.flat.handles;
-        let now = Instant::now();
-        let nanos = at.saturating_sub(handles.monotonic(now));
-        handles.open(Resource::Pollable(Some(after(now, nanos))))
-    })?;
+    linker.func_wrap(
+        &monotonic,
+        "subscribe-duration",
+        |mut caller: Host<'_>, nanos: u64| -> Result<u32> {
+            let handles = &mut Guest::of(&mut caller)?.state.flat.handles;
+            handles.open(Resource::Pollable(Some(after(Instant::now(), nanos))))
+        },
+    )?;
+    linker.func_wrap(
+        &monotonic,
+        "subscribe-instant",
+        |mut caller: Host<'_>, at: u64| -> Result<u32> {
+            let handles = &mut Guest::of(&mut caller)?.state.flat.handles;
+            let now = Instant::now();
+            let nanos = at.saturating_sub(handles.monotonic(now));
+            handles.open(Resource::Pollable(Some(after(now, nanos))))
+        },
+    )?;
     linker.func_wrap(&wall, "now", |mut caller: Host<'_>, at: u32| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let now: Datetime = (now.as_secs(), now.subsec_nanos());
         Guest::of(&mut caller)?.answer(at, now)
     })?;
@@ -331,7 +395,10 @@ fn after(now: Instant, nanos: u64) -> Instant {
 }
 
 fn add_random(linker: &mut Linker<CallState>, name: impl Fn(&str) -> String) -> Result<()> {
-    for (interface, prefix) in [("random/random", "get-random"), ("random/insecure", "get-insecure-random")] {
+    for (interface, prefix) in [
+        ("random/random", "get-random"),
+        ("random/insecure", "get-insecure-random"),
+    ] {
         let interface = name(interface);
         linker.func_wrap(
             &interface,
@@ -346,13 +413,21 @@ fn add_random(linker: &mut Linker<CallState>, name: impl Fn(&str) -> String) -> 
                 guest.answer(at, random)
             },
         )?;
-        linker.func_wrap(&interface, &format!("{prefix}-u64"), |mut caller: Host<'_>| -> Result<u64> {
-            Guest::of(&mut caller)?;
-            Ok(rand::random())
-        })?;
+        linker.func_wrap(
+            &interface,
+            &format!("{prefix}-u64"),
+            |mut caller: Host<'_>| -> Result<u64> {
+                Guest::of(&mut caller)?;
+                Ok(rand::random())
+            },
+        )?;
     }
-    linker.func_wrap(&name("random/insecure-seed"), "insecure-seed", |mut caller: Host<'_>, at: u32| {
-        Guest::of(&mut caller)?.answer(at, (rand::random::<u64>(), rand::random::<u64>()))
-    })?;
+    linker.func_wrap(
+        &name("random/insecure-seed"),
+        "insecure-seed",
+        |mut caller: Host<'_>, at: u32| {
+            Guest::of(&mut caller)?.answer(at, (rand::random::<u64>(), rand::random::<u64>()))
+        },
+    )?;
     Ok(())
 }

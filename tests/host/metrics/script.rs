@@ -1,8 +1,6 @@
 //! What is done to a host before it is asked for its figures.
 
-use std::time::Duration;
-
-use tonic::{Code, Request};
+use tonic::Code;
 
 use super::{FAULTS, method};
 use crate::support::pb::caller::{AskBackendRequest, ForwardRequest, Outgoing};
@@ -39,9 +37,14 @@ pub(super) async fn calls_of_all_kinds(host: &Host) -> f64 {
         .expect_err("as told");
     let eat = host.faults().eat_memory(EatMemoryRequest { abort: true }).await;
     assert_eq!(reason(&eat.expect_err("aborted")), "PLUGIN_OUT_OF_MEMORY");
-    let mut endless = Request::new(LoopRequest {});
-    endless.set_timeout(Duration::from_millis(200));
-    host.faults().r#loop(endless).await.expect_err("no end");
+    // From a client without a clock of its own, which could be first.
+    let timeout = [("grpc-timeout", "200m")];
+    let endless = host
+        .raw()
+        .await
+        .unary(&method("Loop"), &timeout, &LoopRequest {})
+        .await;
+    assert_eq!(endless.code(), Code::DeadlineExceeded);
     let sleep = SleepRequest { milliseconds: 100 };
     host.faults().sleep(sleep).await.expect("answered");
     for key in ["a", "b"] {

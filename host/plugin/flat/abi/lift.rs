@@ -79,7 +79,9 @@ impl<'m> Reader<'m> {
 
     fn bytes<const N: usize>(&self, at: u32) -> Result<[u8; N]> {
         let bytes = self.memory.get(at as usize..).and_then(<[u8]>::first_chunk);
-        bytes.copied().ok_or_else(|| Error::msg("an address is beyond the memory"))
+        bytes
+            .copied()
+            .ok_or_else(|| Error::msg("an address is beyond the memory"))
     }
 }
 

@@ -57,7 +57,13 @@ pub(in crate::plugin::flat) trait Lower: Layout + Sized {
         let block = lowering.block(vec![0; size], Self::ALIGN, values.len(), at);
         let offsets = (0..).step_by(Self::SIZE as usize);
         for (value, offset) in values.into_iter().zip(offsets) {
-            value.lower(lowering, Place { block: Some(block), offset });
+            value.lower(
+                lowering,
+                Place {
+                    block: Some(block),
+                    offset,
+                },
+            );
         }
     }
 }
@@ -73,7 +79,13 @@ impl Lowering {
             placed: 0,
             asked: false,
         };
-        value.lower(&mut lowering, Place { block: None, offset: 0 });
+        value.lower(
+            &mut lowering,
+            Place {
+                block: None,
+                offset: 0,
+            },
+        );
         lowering
     }
 
@@ -117,7 +129,10 @@ impl Lowering {
     }
 
     fn block(&mut self, bytes: Vec<u8>, align: u32, count: usize, at: Place) -> usize {
-        self.put(at.plus(4), &u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
+        self.put(
+            at.plus(4),
+            &u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes(),
+        );
         self.blocks.push(Block {
             bytes,
             align,
@@ -141,7 +156,10 @@ pub(in crate::plugin::flat) fn write(memory: &mut [u8], at: u32, align: u32, byt
     if !at.is_multiple_of(align) {
         bail!("an address is not aligned");
     }
-    match memory.get_mut(at as usize..).and_then(|memory| memory.get_mut(..bytes.len())) {
+    match memory
+        .get_mut(at as usize..)
+        .and_then(|memory| memory.get_mut(..bytes.len()))
+    {
         Some(room) => room.copy_from_slice(bytes),
         None => bail!("an address is beyond the memory"),
     }
@@ -218,6 +236,7 @@ impl<T: Lower, E: Lower> Lower for Result<T, E> {
 impl<A: Lower, B: Lower> Lower for (A, B) {
     fn lower(self, lowering: &mut Lowering, at: Place) {
         self.0.lower(lowering, at);
-        self.1.lower(lowering, at.plus(super::align_to(A::SIZE, B::ALIGN)));
+        self.1
+            .lower(lowering, at.plus(super::align_to(A::SIZE, B::ALIGN)));
     }
 }

@@ -47,7 +47,10 @@ fn what_is_lowered_can_be_lifted() {
     survives(vec![1_u8, 2, 3]);
     survives(Vec::<u8>::new());
     survives(vec![vec![1_u8], vec![], vec![2, 3]]);
-    survives(vec![(String::from("a"), String::new()), (String::from("b"), String::from("c"))]);
+    survives(vec![
+        (String::from("a"), String::new()),
+        (String::from("b"), String::from("c")),
+    ]);
     survives(Some((1_u64, 2_u32)));
     survives(None::<String>);
     survives(Ok::<Option<Vec<u8>>, String>(Some(vec![9])));
@@ -65,7 +68,10 @@ fn what_a_guest_gives_is_checked() {
     assert!(memory.load::<u32>(4096).is_err(), "beyond");
     assert!(memory.load::<u32>(u32::MAX - 3).is_err(), "far beyond");
     memory.bytes[0..8].copy_from_slice(&[8, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
-    assert!(memory.load::<Vec<u64>>(0).is_err(), "a list longer than any memory");
+    assert!(
+        memory.load::<Vec<u64>>(0).is_err(),
+        "a list longer than any memory"
+    );
     memory.bytes[0..8].copy_from_slice(&[2, 0, 0, 0, 1, 0, 0, 0]);
     assert!(memory.load::<Vec<u32>>(0).is_err(), "a list out of line");
     memory.bytes[8..12].copy_from_slice(&[0xff, 0xfe, 0, 0]);
@@ -93,12 +99,16 @@ fn room_that_is_none_is_refused() {
     for address in [4090, 4096, u32::MAX] {
         let mut memory = vec![0; 4096];
         let mut lowering = Lowering::of(vec![1_u8; 16], 0);
-        lowering.take_room(&mut memory, 0).expect("nothing was asked for yet");
+        lowering
+            .take_room(&mut memory, 0)
+            .expect("nothing was asked for yet");
         assert!(lowering.take_room(&mut memory, address).is_err(), "{address}");
     }
     let mut memory = vec![0; 4096];
     let mut lowering = Lowering::of(vec![(1_u64, 2_u64)], 0);
-    lowering.take_room(&mut memory, 0).expect("nothing was asked for yet");
+    lowering
+        .take_room(&mut memory, 0)
+        .expect("nothing was asked for yet");
     assert!(lowering.take_room(&mut memory, 12).is_err(), "out of line");
     assert!(Lowering::of(1_u64, 4).finish(&mut memory).is_err(), "out of line");
     assert!(Lowering::of(1_u64, 4096).finish(&mut memory).is_err(), "beyond");

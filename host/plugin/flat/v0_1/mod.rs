@@ -55,12 +55,16 @@ pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> Result<()> {
 }
 
 fn add_call(linker: &mut Linker<CallState>) -> Result<()> {
-    linker.func_wrap(CALL, "metadata", |mut caller: Host<'_>, key: u32, bytes: u32, at: u32| {
-        let guest = Guest::of(&mut caller)?;
-        let key = guest.arguments().string(key, bytes)?;
-        let values = call::Host::metadata(guest.state, key);
-        guest.answer(at, values)
-    })?;
+    linker.func_wrap(
+        CALL,
+        "metadata",
+        |mut caller: Host<'_>, key: u32, bytes: u32, at: u32| {
+            let guest = Guest::of(&mut caller)?;
+            let key = guest.arguments().string(key, bytes)?;
+            let values = call::Host::metadata(guest.state, key);
+            guest.answer(at, values)
+        },
+    )?;
     linker.func_wrap(CALL, "all-metadata", |mut caller: Host<'_>, at: u32| {
         let guest = Guest::of(&mut caller)?;
         let entries = call::Host::all_metadata(guest.state);
@@ -110,7 +114,10 @@ fn add_call(linker: &mut Linker<CallState>) -> Result<()> {
         |mut caller: Host<'_>, key: u32, key_bytes: u32, value: u32, value_bytes: u32, at: u32| {
             let guest = Guest::of(&mut caller)?;
             let mut arguments = guest.arguments();
-            let (key, value) = (arguments.string(key, key_bytes)?, arguments.list(value, value_bytes)?);
+            let (key, value) = (
+                arguments.string(key, key_bytes)?,
+                arguments.list(value, value_bytes)?,
+            );
             let added = call::Host::add_initial_metadata(guest.state, key, value);
             guest.answer(at, added)
         },
@@ -121,7 +128,10 @@ fn add_call(linker: &mut Linker<CallState>) -> Result<()> {
         |mut caller: Host<'_>, key: u32, key_bytes: u32, value: u32, value_bytes: u32, at: u32| {
             let guest = Guest::of(&mut caller)?;
             let mut arguments = guest.arguments();
-            let (key, value) = (arguments.string(key, key_bytes)?, arguments.list(value, value_bytes)?);
+            let (key, value) = (
+                arguments.string(key, key_bytes)?,
+                arguments.list(value, value_bytes)?,
+            );
             let added = call::Host::add_trailing_metadata(guest.state, key, value);
             guest.answer(at, added)
         },
@@ -130,25 +140,36 @@ fn add_call(linker: &mut Linker<CallState>) -> Result<()> {
 }
 
 fn add_store(linker: &mut Linker<CallState>) -> Result<()> {
-    linker.func_wrap(STORE, "get", |mut caller: Host<'_>, key: u32, bytes: u32, at: u32| {
-        let guest = Guest::of(&mut caller)?;
-        let key = guest.arguments().list(key, bytes)?;
-        let value = store::Host::get(guest.state, key);
-        guest.answer(at, value)
-    })?;
-    linker.func_wrap(STORE, "get-many", |mut caller: Host<'_>, keys: u32, count: u32, at: u32| {
-        let guest = Guest::of(&mut caller)?;
-        let keys = guest.arguments().list(keys, count)?;
-        let values = store::Host::get_many(guest.state, keys);
-        guest.answer(at, values)
-    })?;
+    linker.func_wrap(
+        STORE,
+        "get",
+        |mut caller: Host<'_>, key: u32, bytes: u32, at: u32| {
+            let guest = Guest::of(&mut caller)?;
+            let key = guest.arguments().list(key, bytes)?;
+            let value = store::Host::get(guest.state, key);
+            guest.answer(at, value)
+        },
+    )?;
+    linker.func_wrap(
+        STORE,
+        "get-many",
+        |mut caller: Host<'_>, keys: u32, count: u32, at: u32| {
+            let guest = Guest::of(&mut caller)?;
+            let keys = guest.arguments().list(keys, count)?;
+            let values = store::Host::get_many(guest.state, keys);
+            guest.answer(at, values)
+        },
+    )?;
     linker.func_wrap(
         STORE,
         "insert",
         |mut caller: Host<'_>, key: u32, key_bytes: u32, value: u32, value_bytes: u32, at: u32| {
             let guest = Guest::of(&mut caller)?;
             let mut arguments = guest.arguments();
-            let (key, value) = (arguments.list(key, key_bytes)?, arguments.list(value, value_bytes)?);
+            let (key, value) = (
+                arguments.list(key, key_bytes)?,
+                arguments.list(value, value_bytes)?,
+            );
             let inserted = store::Host::insert(guest.state, key, value);
             guest.answer(at, inserted)
         },
@@ -159,17 +180,24 @@ fn add_store(linker: &mut Linker<CallState>) -> Result<()> {
         |mut caller: Host<'_>, key: u32, key_bytes: u32, value: u32, value_bytes: u32, at: u32| {
             let guest = Guest::of(&mut caller)?;
             let mut arguments = guest.arguments();
-            let (key, value) = (arguments.list(key, key_bytes)?, arguments.list(value, value_bytes)?);
+            let (key, value) = (
+                arguments.list(key, key_bytes)?,
+                arguments.list(value, value_bytes)?,
+            );
             let put = store::Host::put(guest.state, key, value);
             guest.answer(at, put)
         },
     )?;
-    linker.func_wrap(STORE, "delete", |mut caller: Host<'_>, key: u32, bytes: u32, at: u32| {
-        let guest = Guest::of(&mut caller)?;
-        let key = guest.arguments().list(key, bytes)?;
-        let deleted = store::Host::delete(guest.state, key);
-        guest.answer(at, deleted)
-    })?;
+    linker.func_wrap(
+        STORE,
+        "delete",
+        |mut caller: Host<'_>, key: u32, bytes: u32, at: u32| {
+            let guest = Guest::of(&mut caller)?;
+            let key = guest.arguments().list(key, bytes)?;
+            let deleted = store::Host::delete(guest.state, key);
+            guest.answer(at, deleted)
+        },
+    )?;
     linker.func_wrap(
         STORE,
         "scan",
@@ -275,12 +303,16 @@ fn add_log_and_config(linker: &mut Linker<CallState>) -> Result<()> {
             Ok(())
         },
     )?;
-    linker.func_wrap(CONFIG, "get", |mut caller: Host<'_>, key: u32, bytes: u32, at: u32| {
-        let guest = Guest::of(&mut caller)?;
-        let key = guest.arguments().string(key, bytes)?;
-        let value = config::Host::get(guest.state, key);
-        guest.answer(at, value)
-    })?;
+    linker.func_wrap(
+        CONFIG,
+        "get",
+        |mut caller: Host<'_>, key: u32, bytes: u32, at: u32| {
+            let guest = Guest::of(&mut caller)?;
+            let key = guest.arguments().string(key, bytes)?;
+            let value = config::Host::get(guest.state, key);
+            guest.answer(at, value)
+        },
+    )?;
     Ok(())
 }
 

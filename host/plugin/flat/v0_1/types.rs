@@ -29,9 +29,23 @@ enumeration!(Code {
     DataLoss,
     Unauthenticated,
 });
-enumeration!(ConfigKind { Text, Integer, Number, Boolean });
-enumeration!(Level { Trace, Debug, Info, Warn, Error });
-enumeration!(Direction { Ascending, Descending });
+enumeration!(ConfigKind {
+    Text,
+    Integer,
+    Number,
+    Boolean
+});
+enumeration!(Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error
+});
+enumeration!(Direction {
+    Ascending,
+    Descending
+});
 enumeration!(Origin { Target, Host });
 
 record!(Detail { type_url: String, value: Vec<u8> });
@@ -39,9 +53,16 @@ record!(Status { code: Code, message: String, details: Vec<Detail> });
 record!(Error { code: Code, message: String, limit: Option<u64> });
 record!(MetadataEntry { key: String, value: Vec<u8> });
 
-record!(Method { path: String, internal: bool });
+record!(Method {
+    path: String,
+    internal: bool
+});
 record!(ConfigKey { name: String, kind: ConfigKind, doc: String, default: Option<String> });
-record!(Grant { capability: String, target: String, reason: String });
+record!(Grant {
+    capability: String,
+    target: String,
+    reason: String
+});
 record!(Description {
     name: String,
     version: String,
@@ -56,7 +77,10 @@ record!(call::Trace { traceparent: String, tracestate: Option<String> });
 record!(store::Versioned { value: Vec<u8>, version: u64 });
 record!(store::Entry { key: Vec<u8>, value: Vec<u8>, version: u64 });
 record!(store::Page { entries: Vec<store::Entry>, cursor: Option<Vec<u8>> });
-record!(limits::Decision { allowed: bool, retry_after_ms: u64 });
+record!(limits::Decision {
+    allowed: bool,
+    retry_after_ms: u64
+});
 record!(upstream::Reply {
     message: Vec<u8>,
     initial_metadata: Vec<MetadataEntry>,
