@@ -1,7 +1,7 @@
 //! Running a plugin: a [`Program`] is linked once per generation, an [`Instance`] is one sandbox of it.
 //!
 //! This is the only file that knows how a contract is executed, which is in one of two ways: a component as it
-//! is, or its main module alone ([`flat`](super::flat)).
+//! is, or its main module alone ([`flat`]).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,9 +5,9 @@
 //! module, and what it imports are functions that the host has. So where a component is put together as
 //! expected, its main module is linked to them directly, and the canonical ABI is done here.
 //!
-//! The reading order: [`outline`] and [`shape`] find the main module, or say why there is none for this path;
-//! [`rewrite`] adds to it what makes room in its own memory; [`guest`] is what a host function sees of its caller;
-//! [`abi`] moves values; [`v0_1`] and [`wasi`] are the functions.
+//! The reading order: `outline` and `shape` find the main module, or say why there is none for this path;
+//! `rewrite` adds to it what makes room in its own memory; `guest` is what a host function sees of its caller;
+//! `abi` moves values; `v0_1` and `wasi` are the functions.
 //!
 //! What holds for the component path holds here: every address, length and case that comes from the guest is
 //! checked, a guest that breaks the rules traps, and what an import can make the host copy is bounded. What the
@@ -157,7 +157,7 @@ fn linker<'a>(
     Ok(linker)
 }
 
-/// What the functions need that [`rewrite`] adds.
+/// What the functions need that `rewrite` adds.
 fn add_abi(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     linker.func_wrap(rewrite::HOST, rewrite::REQUEST, guest::request)?;
     linker.func_wrap(rewrite::HOST, rewrite::ANSWER, guest::answer)?;
