@@ -90,7 +90,8 @@ impl<'c> Guest<'c> {
         Reader::new(self.memory, self.state.plugin.sandbox.memory_bytes)
     }
 
-    /// Hands over what the function answers, to where the guest wants it; lists and strings when there is room.
+    /// Hands over what the function answers, to where the guest wants it; lists and strings when there is
+    /// room.
     pub(super) fn answer<T: Lower>(self, at: u32, answer: T) -> Result<()> {
         let lowering = Lowering::of(answer, at);
         if lowering.needed().is_none() {

@@ -1,17 +1,17 @@
 //! The flat path: a second way to run the same contract, for components that the ordinary toolchain makes.
 //!
-//! A fresh instance of a component costs several times what a call of it does: three core instances with their
-//! tables, and functions of the component model between the program and the host. The program itself is one core
-//! module, and what it imports are functions that the host has. So where a component is put together as
-//! expected, its main module is linked to them directly, and the canonical ABI is done here.
+//! A fresh instance of a component costs several times what a call of it does: three core instances with
+//! their tables, and functions of the component model between the program and the host. The program itself is
+//! one core module, and what it imports are functions that the host has. So where a component is put together
+//! as expected, its main module is linked to them directly, and the canonical ABI is done here.
 //!
 //! The reading order: `outline` and `shape` find the main module, or say why there is none for this path;
-//! `rewrite` adds to it what makes room in its own memory; `guest` is what a host function sees of its caller;
-//! `abi` moves values; `v0_1` and `wasi` are the functions.
+//! `rewrite` adds to it what makes room in its own memory; `guest` is what a host function sees of its
+//! caller; `abi` moves values; `v0_1` and `wasi` are the functions.
 //!
 //! What holds for the component path holds here: every address, length and case that comes from the guest is
-//! checked, a guest that breaks the rules traps, and what an import can make the host copy is bounded. What the
-//! component imports and exports is checked by the component linker itself, on a copy without code.
+//! checked, a guest that breaks the rules traps, and what an import can make the host copy is bounded. What
+//! the component imports and exports is checked by the component linker itself, on a copy without code.
 
 mod abi;
 mod guest;
@@ -79,7 +79,8 @@ impl Flattened {
     /// If the module is not as it must be after all.
     pub fn of(component: &[u8], main: Range<usize>, contract: &str) -> wasmtime::Result<Self> {
         let module = &component[main.clone()];
-        // What is written anew must have been right before: numbers that meant nothing could mean something now.
+        // What is written anew must have been right before: numbers that meant nothing could mean something
+        // now.
         Validator::new()
             .validate_all(module)
             .map_err(|error| wasmtime::Error::msg(error.to_string()))?;

@@ -1,7 +1,7 @@
 //! A component's index spaces: where each of its parts comes from.
 //!
-//! Only what the ordinary toolchain writes is understood. Anything else makes the component unfit for the flat
-//! path, whatever it may mean.
+//! Only what the ordinary toolchain writes is understood. Anything else makes the component unfit for the
+//! flat path, whatever it may mean.
 
 use std::collections::HashMap;
 use std::ops::Range;

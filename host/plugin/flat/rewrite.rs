@@ -1,13 +1,15 @@
-//! The main module as the flat path runs it: the program, with the canonical ABI's calls of `cabi_realloc` and
-//! `cabi_post_*` made in WebAssembly.
+//! The main module as the flat path runs it: the program, with the canonical ABI's calls of `cabi_realloc`
+//! and `cabi_post_*` made in WebAssembly.
 //!
-//! In a component the host makes them, in between. From outside a component it could do so only by entering the
-//! guest again, on a stack of its own each time, which costs more than the call itself. So functions are added
-//! that do it from inside:
+//! In a component the host makes them, in between. From outside a component it could do so only by entering
+//! the guest again, on a stack of its own each time, which costs more than the call itself. So functions are
+//! added that do it from inside:
 //!
-//! - [`HANDLE`] makes room for the request, has the host put it there, calls the handler, has the host read the
+//! - [`HANDLE`] makes room for the request, has the host put it there, calls the handler, has the host read
+//! the
 //!   answer, and calls what comes after it.
-//! - An import whose answer needs room becomes a function that calls the import, and then makes as much room as
+//! - An import whose answer needs room becomes a function that calls the import, and then makes as much room
+//! as
 //!   the host asks for, as often as it does.
 //!
 //! Nothing of the program itself changes but the numbers of the functions it calls.
@@ -38,8 +40,8 @@ pub(super) const HOST: &str = "mortise:flat";
 pub(super) const REQUEST: &str = "request";
 /// `(address)`: reads the handler's answer from there.
 pub(super) const ANSWER: &str = "answer";
-/// `(address) -> i64`: takes the room that was asked for last, and asks for more: its alignment in the upper half
-/// and its size in the lower one; negative if that was all.
+/// `(address) -> i64`: takes the room that was asked for last, and asks for more: its alignment in the upper
+/// half and its size in the lower one; negative if that was all.
 pub(super) const ROOM: &str = "room";
 
 /// How many functions are imported from [`HOST`].
@@ -231,13 +233,13 @@ impl Encoder<'_, '_> {
     }
 }
 
-/// No errors of our own.
-type Result2<T> = Result<T, ReencodeError<std::convert::Infallible>>;
+/// Written anew; there are no errors of our own.
+type Reencoded<T> = Result<T, ReencodeError<std::convert::Infallible>>;
 
 impl Reencode for Encoder<'_, '_> {
     type Error = std::convert::Infallible;
 
-    fn function_index(&mut self, function: u32) -> Result2<u32> {
+    fn function_index(&mut self, function: u32) -> Reencoded<u32> {
         Ok(match self.functions.get(function as usize) {
             Some(import) => *import,
             None => function + HOST_FUNCTIONS,
@@ -248,7 +250,7 @@ impl Reencode for Encoder<'_, '_> {
         &mut self,
         types: &mut TypeSection,
         section: wasmparser::TypeSectionReader<'_>,
-    ) -> Result2<()> {
+    ) -> Reencoded<()> {
         utils::parse_type_section(self, types, section)?;
         types.ty().function([ValType::I32], []);
         types.ty().function([ValType::I32], [ValType::I64]);
@@ -260,7 +262,7 @@ impl Reencode for Encoder<'_, '_> {
         &mut self,
         imports: &mut ImportSection,
         section: wasmparser::ImportSectionReader<'_>,
-    ) -> Result2<()> {
+    ) -> Reencoded<()> {
         utils::parse_import_section(self, imports, section)?;
         for (name, ty) in [(REQUEST, Added::Take), (ANSWER, Added::Take), (ROOM, Added::Room)] {
             imports.import(HOST, name, EntityType::Function(self.ty(ty)));
@@ -272,7 +274,7 @@ impl Reencode for Encoder<'_, '_> {
         &mut self,
         functions: &mut FunctionSection,
         section: wasmparser::FunctionSectionReader<'_>,
-    ) -> Result2<()> {
+    ) -> Reencoded<()> {
         utils::parse_function_section(self, functions, section)?;
         functions.function(self.ty(Added::Handle));
         for import in &self.roomy {
@@ -285,7 +287,7 @@ impl Reencode for Encoder<'_, '_> {
         &mut self,
         exports: &mut ExportSection,
         section: wasmparser::ExportSectionReader<'_>,
-    ) -> Result2<()> {
+    ) -> Reencoded<()> {
         utils::parse_export_section(self, exports, section)?;
         exports.export(HANDLE, ExportKind::Func, self.first_added);
         exports.export(DESCRIBE, ExportKind::Func, self.called.describe);
@@ -299,7 +301,7 @@ impl Reencode for Encoder<'_, '_> {
         &mut self,
         code: &mut CodeSection,
         section: wasmparser::CodeSectionReader<'_>,
-    ) -> Result2<()> {
+    ) -> Reencoded<()> {
         utils::parse_code_section(self, code, section)?;
         code.function(&self.handle_body());
         for import in &self.roomy {

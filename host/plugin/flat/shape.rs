@@ -1,12 +1,12 @@
-//! Whether a component is put together as the ordinary toolchain does it, so that its main module can be linked
-//! to the host's functions without the component around it.
+//! Whether a component is put together as the ordinary toolchain does it, so that its main module can be
+//! linked to the host's functions without the component around it.
 //!
 //! Such a component is one module with the program, and two that only break the circle between the program's
-//! memory and the functions it imports: those are given the memory when they are made, and the program is given
-//! them. The *shim* passes calls on through a table, which the *fixup* fills once the memory is there.
+//! memory and the functions it imports: those are given the memory when they are made, and the program is
+//! given them. The *shim* passes calls on through a table, which the *fixup* fills once the memory is there.
 //!
-//! What is checked is that each import of the main module is, by way of those two, the interface's function of
-//! the same name, and that the component's exports are the main module's own. A component that is wired in
+//! What is checked is that each import of the main module is, by way of those two, the interface's function
+//! of the same name, and that the component's exports are the main module's own. A component that is wired in
 //! another way would run differently without its wiring.
 
 use std::ops::Range;
@@ -143,7 +143,8 @@ impl<'o, 'a> Wiring<'o, 'a> {
         fits.then_some(()).ok_or_else(otherwise)
     }
 
-    /// Whether it is a member of the imported interface. Within 0.2, WASI has added functions and changed none.
+    /// Whether it is a member of the imported interface. Within 0.2, WASI has added functions and changed
+    /// none.
     fn is_interface(&self, member: Member<'_>, interface: &str) -> bool {
         let Some(ComponentPart::Imported(imported)) = self.outline.instances.get(member.instance as usize)
         else {
@@ -256,8 +257,8 @@ impl<'o, 'a> Wiring<'o, 'a> {
     }
 }
 
-/// The core function behind an exported function of `handler`, which the component passes through a nested one
-/// that gives it its types.
+/// The core function behind an exported function of `handler`, which the component passes through a nested
+/// one that gives it its types.
 fn lifted<'o, 'a>(
     outline: &'o Outline<'a>,
     handler: &str,
@@ -291,8 +292,8 @@ fn without_patch(interface: &str) -> &str {
 /// How shim and fixup name the table.
 const TABLE: &str = "$imports";
 
-/// How many functions the shim has, if function `i`, exported under that number, does nothing but call the table's
-/// entry `i` with what it is given.
+/// How many functions the shim has, if function `i`, exported under that number, does nothing but call the
+/// table's entry `i` with what it is given.
 fn shim_passes_on(module: &[u8]) -> Option<u32> {
     let mut types = Vec::new();
     let mut functions = Vec::new();

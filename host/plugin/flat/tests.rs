@@ -110,7 +110,8 @@ fn every_cut_and_every_changed_byte_is_survived() {
     for index in 0..component.len() {
         let mut changed = component.clone();
         changed[index] ^= 0x15;
-        // Whatever it is now, taking it apart ends, and in a module that is checked again when it is compiled.
+        // Whatever it is now, taking it apart ends, and in a module that is checked again when it is
+        // compiled.
         if let Ok(main) = fits(&changed) {
             drop(Flattened::of(&changed, main, "0.1.0"));
         }

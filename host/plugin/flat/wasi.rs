@@ -1,6 +1,6 @@
-//! The WASI functions that programs of Rust's standard library import whether they use them or not, and those for
-//! time and random numbers. Nothing is granted: no arguments, environment, files or network, and an input that
-//! has ended. A guest that imports more takes the component path.
+//! The WASI functions that programs of Rust's standard library import whether they use them or not, and those
+//! for time and random numbers. Nothing is granted: no arguments, environment, files or network, and an input
+//! that has ended. A guest that imports more takes the component path.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +12,8 @@ use super::guest::Guest;
 use crate::plugin::state::{CallState, MAX_RANDOM_BYTES, MAX_RESOURCES};
 use crate::plugin::stdio::Stream;
 
-/// Functions whose answers have strings or lists, for which the guest makes room. An empty one has an address too.
+/// Functions whose answers have strings or lists, for which the guest makes room. An empty one has an address
+/// too.
 pub(super) const NEEDS_ROOM: &[(&str, &str)] = &[
     ("wasi:cli/environment", "get-environment"),
     ("wasi:cli/environment", "get-arguments"),

@@ -1,5 +1,5 @@
-//! From a guest's memory. Everything there is the guest's: addresses, lengths and cases are checked, and what is
-//! copied is bounded.
+//! From a guest's memory. Everything there is the guest's: addresses, lengths and cases are checked, and what
+//! is copied is bounded.
 
 use wasmtime::{Error, Result, bail};
 
@@ -8,8 +8,8 @@ use super::{Cases, Layout};
 /// Reads one import's arguments, or one answer.
 pub(in crate::plugin::flat) struct Reader<'m> {
     memory: &'m [u8],
-    /// Bytes of the host's that may still be made: lists may overlap, so without a bound of its own it could be
-    /// far more than the memory holds.
+    /// Bytes of the host's that may still be made: lists may overlap, so without a bound of its own it could
+    /// be far more than the memory holds.
     left: usize,
 }
 
@@ -57,7 +57,8 @@ impl<'m> Reader<'m> {
         String::from_utf8(self.list(at, bytes)?).map_err(|_| Error::msg("a string is not UTF-8"))
     }
 
-    /// An optional list among the arguments of a function: what tells the cases apart comes as a value of its own.
+    /// An optional list among the arguments of a function: what tells the cases apart comes as a value of its
+    /// own.
     pub(in crate::plugin::flat) fn optional_list<T: Lift>(
         &mut self,
         case: u32,

@@ -1,5 +1,5 @@
-//! Into a guest's memory: the fixed part of a value goes where the guest wants it, and its lists and strings into
-//! room that the guest makes for each, outer ones first.
+//! Into a guest's memory: the fixed part of a value goes where the guest wants it, and its lists and strings
+//! into room that the guest makes for each, outer ones first.
 
 use wasmtime::{Result, bail};
 
