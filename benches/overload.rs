@@ -84,6 +84,10 @@ async fn goodput(component: &Path, time: Duration) {
         let host = Host::start(&[("faults", component)], keys).await;
         let work = Work::calibrated(&host.channel, FAULTS, method).await;
         let peak = host.closed(work, BUSY_CALLERS, time).await;
+        assert!(
+            peak > 0.0,
+            "nothing was served: something else uses the host's processor"
+        );
         for factor in FACTORS {
             let (host_cpu, callers_cpu) = (host.server.cpu_time(), cpu_time(std::process::id()));
             let tally = open(&host.channel, work, peak * f64::from(factor), time).await;
