@@ -14,10 +14,11 @@ use crate::admission::rates::{CallerRates, Rates};
 use crate::auth::Authenticator;
 use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
-use crate::capability::store::{Bounds, Options as StoreOptions, Store};
+use crate::capability::store::{AnswerOptions, Bounds, Options as StoreOptions, Store};
 use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
+use crate::idempotency::{Idempotency, WaitOptions};
 use crate::observe::CallLog;
 use crate::observe::metrics::{self, Collector, Reasons};
 use crate::policy::HostPolicies;
@@ -78,6 +79,10 @@ impl App {
             rates: caller_rates(config),
             admission: Admission::new(division(config)),
             store: store.clone(),
+            idempotency: Idempotency::new(WaitOptions {
+                max_wait: config.idempotency.max_wait,
+                max_waiting: config.idempotency.max_waiting,
+            }),
             limits: call_limits(config),
             log: CallLog::new((!config.log.slow_call.is_zero()).then_some(config.log.slow_call)),
             unrouted: Reasons::default(),
@@ -216,6 +221,11 @@ fn store_options(config: &Config) -> StoreOptions {
             max_staged_bytes: store.max_transaction_bytes,
             max_page_entries: store.max_scan_entries,
             max_page_bytes: store.max_scan_bytes,
+        },
+        answers: AnswerOptions {
+            retention: config.idempotency.retention,
+            max_bytes: config.idempotency.max_bytes,
+            ..AnswerOptions::default()
         },
     }
 }

@@ -14,6 +14,7 @@ pub mod config;
 pub mod deadline;
 pub mod dispatch;
 pub mod generations;
+pub mod idempotency;
 pub mod metadata;
 pub mod observe;
 pub mod plugin;

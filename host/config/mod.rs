@@ -27,8 +27,8 @@ mod value;
 
 pub use error::{ConfigError, ConfigErrors, Location};
 pub use keys::{
-    Admin, Auth, Cache, Engine, Events, Isolation, Issuer, Log, LogFormat, Method, Plugin, RateLimits,
-    Server, Store, Upstream,
+    Admin, Auth, Cache, Engine, Events, Idempotency, Isolation, Issuer, Log, LogFormat, Method, Plugin,
+    RateLimits, Server, Store, Upstream,
 };
 pub use method::{InvalidMethodName, MethodName};
 pub use name::{InvalidPluginName, PluginName};
@@ -47,6 +47,8 @@ pub struct Config {
     pub server: Server,
     /// `[store]`
     pub store: Store,
+    /// `[idempotency]`
+    pub idempotency: Idempotency,
     /// `[events]`
     pub events: Events,
     /// `[rate_limits]`
@@ -192,6 +194,7 @@ impl Config {
         Config {
             server: Server::read(reader, root),
             store: Store::read(reader, root),
+            idempotency: Idempotency::read(reader, root),
             events: Events::read(reader, root),
             rate_limits: RateLimits::read(reader, root),
             log: Log::read(reader, root),

@@ -15,6 +15,7 @@ mod fault_matrix;
 mod faults;
 mod files;
 mod grpc_web;
+mod idempotency;
 mod isolation;
 mod metadata;
 mod metrics;

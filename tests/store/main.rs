@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod anomalies;
+mod answers;
 mod commits;
 mod crash;
 mod delivery;

@@ -8,6 +8,7 @@ mod config;
 mod deadline;
 mod details;
 mod events;
+mod idempotency;
 mod keys;
 mod limits;
 mod logging;

@@ -7,6 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Shared;
@@ -15,6 +16,7 @@ use super::queue::{Commit, Request, answer};
 use super::snapshot::Snapshot;
 use super::submission::{CommitError, Committed, Outcome};
 use super::writer::{Accepted, WriteError, Writer};
+use crate::capability::Namespace;
 
 /// The most commits in one batch: bounds how long the first of them waits for the others.
 const MAX_BATCH_COMMITS: usize = 1_024;
@@ -26,6 +28,8 @@ pub(super) struct Committer {
     requests: Receiver<Request>,
     writer: Writer,
     log: CommitLog,
+    /// What `log` knows the keys of recorded answers under.
+    answers: Namespace,
     /// Those that may still be in use, oldest first.
     snapshots: Vec<(u64, Weak<Snapshot>)>,
 }
@@ -50,6 +54,7 @@ impl Committer {
             requests,
             writer,
             log,
+            answers: Namespace::of_host("/answers"),
             snapshots: Vec::new(),
         };
         committer.publish();
@@ -87,7 +92,7 @@ impl Committer {
             }
         }
         let conflicts = std::mem::take(&mut batch.conflicts);
-        if !batch.commits.is_empty() || batch.cursors_moved {
+        if !batch.commits.is_empty() || batch.cursors_moved || self.writer.sweep_is_due() {
             self.commit(batch);
         }
         conflicts
@@ -125,22 +130,29 @@ impl Committer {
             return;
         }
         if let Some(snapshot) = commit.snapshot.take()
-            && self
-                .log
-                .conflicts(&commit.namespace, snapshot.sequence, &commit.reads)
+            && self.conflicts(&commit, snapshot.sequence)
         {
             self.shared.metrics.conflicts.increment();
             return batch.conflicts.push(commit.outcome);
         }
-        let Some(sequence) = self.writer.accept(&commit.events, &self.shared.options) else {
-            return answer(
-                commit.outcome,
-                Err(CommitError::Unavailable("the outbox of events is full")),
-            );
+        let sequence = match self.writer.accept(&commit, &self.shared.options) {
+            Ok(sequence) => sequence,
+            Err(full) => return answer(commit.outcome, Err(CommitError::Unavailable(full))),
         };
+        if let Some((key, _)) = commit.answer.recorded() {
+            let key = Bytes::copy_from_slice(key);
+            self.log.record(self.answers.clone(), sequence, vec![key]);
+        }
         let keys = commit.writes.keys().cloned().collect();
         self.log.record(commit.namespace.clone(), sequence, keys);
         batch.commits.push(Accepted { sequence, commit });
+    }
+
+    /// Whether what `commit` has read was changed after its snapshot.
+    fn conflicts(&self, commit: &Commit, snapshot: u64) -> bool {
+        let answer = commit.answer.key.as_ref();
+        self.log.conflicts(&commit.namespace, snapshot, &commit.reads)
+            || answer.is_some_and(|key| self.log.key_conflicts(&self.answers, snapshot, key))
     }
 
     fn commit(&mut self, batch: Batch) {

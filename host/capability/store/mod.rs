@@ -13,6 +13,7 @@
 //! Commits are totally ordered and numbered from 1. A read/write transaction is placed at its commit, a
 //! read-only one at its snapshot, which contains every commit acknowledged before its first read.
 
+mod answers;
 mod commit_log;
 mod committer;
 mod layout;
@@ -27,8 +28,10 @@ mod scan;
 mod snapshot;
 mod submission;
 mod transaction;
+mod usage;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,14 +42,16 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+pub use answers::AnswerKey;
 pub use metrics::StoreMetrics;
 pub use open::OpenError;
-pub use options::{Bounds, Options};
+pub use options::{AnswerOptions, Bounds, Options};
 pub(crate) use outbox::Outbox;
 pub use outbox::{Event, Position};
 pub use scan::{Direction, Entry, Page, Range};
 pub use submission::{CommitError, Committed, Submission};
 pub use transaction::{Access, Transaction, Versioned};
+pub use usage::Usage;
 
 use super::{Error, Namespace};
 use queue::{Commit, CommitQueue, Request};
@@ -160,12 +165,13 @@ impl Store {
         let ticket = Arc::new(Ticket::default());
         let (sender, outcome) = oneshot::channel();
         let commit = Commit {
-            bytes: transaction.staged_bytes() + transaction.reads.bytes(),
+            bytes: transaction.staged_bytes() + transaction.reads.bytes() + transaction.answer.bytes(),
             snapshot: transaction.snapshot(),
             namespace: transaction.namespace,
             reads: transaction.reads,
             writes: transaction.writes,
             events: transaction.events,
+            answer: transaction.answer,
             submitted: Instant::now(),
             ticket: ticket.clone(),
             outcome: sender,
@@ -184,6 +190,15 @@ impl Store {
     /// What it has counted so far.
     pub fn metrics(&self) -> &StoreMetrics {
         &self.shared.metrics
+    }
+
+    /// What each plugin keeps, as of the last commit; nothing once the store is closed or has failed.
+    pub fn usage(&self) -> BTreeMap<Namespace, Usage> {
+        let snapshot = self.shared.snapshot.load();
+        snapshot
+            .as_ref()
+            .map(|snapshot| snapshot.usage.clone())
+            .unwrap_or_default()
     }
 
     /// Bytes of the transactions that wait to be committed.

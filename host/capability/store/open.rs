@@ -9,9 +9,11 @@ use redb::{
 };
 
 use super::Options;
+use super::answers::Answers;
 use super::layout;
 use super::lock::{DirectoryLock, LockError, private_file};
 use super::outbox::Position;
+use super::usage;
 use super::writer::{State, Writer};
 use crate::capability::directory::sync;
 
@@ -118,7 +120,7 @@ pub(super) fn file(directory: &Path, options: &Options) -> Result<Writer, OpenEr
         let database = builder
             .open(&path)
             .map_err(|e| OpenError::redb(&path, e.into()))?;
-        let state = read_state(&path, &database)?;
+        let state = read_state(&path, &database, options)?;
         Ok((database, state))
     });
     let (database, state) = opened.unwrap_or_else(|_| {
@@ -139,7 +141,7 @@ pub(super) fn storage(storage: impl StorageBackend, options: &Options) -> Result
         .create_with_backend(storage);
     let database = created.map_err(|e| OpenError::redb(name, e.into()))?;
     initialise(&database).map_err(|e| OpenError::redb(name, e))?;
-    let state = read_state(name, &database)?;
+    let state = read_state(name, &database, options)?;
     Ok(Writer::new(database, state, None))
 }
 
@@ -172,11 +174,14 @@ fn initialise(database: &Database) -> Result<(), redb::Error> {
         meta.insert(layout::META_OUTBOX_BYTES, 0)?;
         transaction.open_table(layout::OUTBOX)?;
         transaction.open_table(layout::CURSORS)?;
+        transaction.open_table(layout::USAGE)?;
+        transaction.open_table(layout::ANSWERS)?;
+        transaction.open_table(layout::ANSWER_AGES)?;
     }
     Ok(transaction.commit()?)
 }
 
-fn read_state(path: &Path, database: &Database) -> Result<State, OpenError> {
+fn read_state(path: &Path, database: &Database, options: &Options) -> Result<State, OpenError> {
     let failed = |e: redb::Error| OpenError::redb(path, e);
     let corrupt = |cause: &str| OpenError::Corrupt {
         path: path.to_owned(),
@@ -208,6 +213,8 @@ fn read_state(path: &Path, database: &Database) -> Result<State, OpenError> {
         outbox_entries: outbox.len().map_err(|e| failed(e.into()))?,
         outbox_bytes: number(layout::META_OUTBOX_BYTES)?,
         cursors: cursors.collect::<Result<_, OpenError>>()?,
+        usage: usage::read(&read).map_err(failed)?,
+        answers: Answers::read(&read, &options.answers).map_err(failed)?,
     })
 }
 

@@ -1,3 +1,5 @@
+use std::time::{Duration, SystemTime};
+
 /// How a [`Store`](super::Store) is opened. Every field is a bound on memory, disk or work.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -18,6 +20,8 @@ pub struct Options {
     pub max_outbox_bytes: u64,
     /// What one call may do.
     pub bounds: Bounds,
+    /// What is kept of answers to calls with an idempotency key.
+    pub answers: AnswerOptions,
 }
 
 impl Default for Options {
@@ -30,6 +34,29 @@ impl Default for Options {
             max_outbox_entries: 100_000,
             max_outbox_bytes: 1 << 30,
             bounds: Bounds::default(),
+            answers: AnswerOptions::default(),
+        }
+    }
+}
+
+/// What is kept of answers to calls with an idempotency key.
+#[derive(Debug, Clone)]
+pub struct AnswerOptions {
+    /// How long an answer is kept. Default 1 day.
+    pub retention: Duration,
+    /// Bytes of answers of one plugin. A commit that would record more fails as unavailable: to forget
+    /// answers early instead would let a repeated call run twice. Default 256 MiB.
+    pub max_bytes: u64,
+    /// What age is counted by. Default the system's clock.
+    pub clock: fn() -> SystemTime,
+}
+
+impl Default for AnswerOptions {
+    fn default() -> Self {
+        Self {
+            retention: Duration::from_secs(24 * 60 * 60),
+            max_bytes: 256 << 20,
+            clock: SystemTime::now,
         }
     }
 }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::answers::StagedAnswer;
 use super::committer::Committer;
 use super::outbox::{Position, StagedEvent};
 use super::read_set::ReadSet;
@@ -43,6 +44,7 @@ pub(super) struct Commit {
     pub(super) reads: ReadSet,
     pub(super) writes: BTreeMap<Bytes, Write>,
     pub(super) events: Vec<StagedEvent>,
+    pub(super) answer: StagedAnswer,
     pub(super) submitted: Instant,
     /// What it counts against the bounds of the queue and of a batch.
     pub(super) bytes: usize,

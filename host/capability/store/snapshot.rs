@@ -1,6 +1,7 @@
 use redb::{ReadOnlyTable, ReadTransaction, StorageError, TableError};
 
 use super::layout::{self, DataRow};
+use super::usage::UsageByPlugin;
 use crate::capability::Namespace;
 
 /// The state after one commit. All transactions that begin between two batches of commits share one; the
@@ -8,6 +9,8 @@ use crate::capability::Namespace;
 pub(super) struct Snapshot {
     /// The last commit it contains.
     pub(super) sequence: u64,
+    /// What each plugin keeps in it.
+    pub(super) usage: UsageByPlugin,
     pub(super) read: ReadTransaction,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Shared;
+use super::answers::StagedAnswer;
 use super::outbox::StagedEvent;
 use super::read_set::ReadSet;
 use super::snapshot::{DataTable, Snapshot};
@@ -42,6 +43,7 @@ pub struct Transaction {
     pub(super) reads: ReadSet,
     pub(super) writes: BTreeMap<Bytes, Write>,
     pub(super) events: Vec<StagedEvent>,
+    pub(super) answer: StagedAnswer,
     operations: usize,
     staged_bytes: usize,
 }
@@ -99,6 +101,7 @@ impl Transaction {
             reads: ReadSet::default(),
             writes: BTreeMap::new(),
             events: Vec::new(),
+            answer: StagedAnswer::default(),
             operations: 0,
             staged_bytes: 0,
         }
@@ -193,7 +196,7 @@ impl Transaction {
 
     /// Whether a commit would change anything.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.events.is_empty()
+        self.writes.is_empty() && self.events.is_empty() && self.answer.answer.is_none()
     }
 
     /// The snapshot that the reads came from; none if nothing was read.

@@ -1,17 +1,20 @@
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
 
 use super::Options;
+use super::answers::{self, Answers};
 use super::layout;
 use super::lock::DirectoryLock;
-use super::outbox::{self, Position, StagedEvent};
+use super::outbox::{self, Position};
 use super::queue::Commit;
 use super::snapshot::Snapshot;
 use super::transaction::Write;
+use super::usage::{self, UsageByPlugin};
+use crate::capability::Namespace;
 
 /// The open file, and what is known of it without reading it. Owned by the committer alone, so that it closes
 /// when the committer ends.
@@ -31,6 +34,8 @@ pub(super) struct State {
     pub(super) outbox_bytes: u64,
     /// Per sink, the last event it acknowledged.
     pub(super) cursors: BTreeMap<Arc<str>, Position>,
+    pub(super) usage: UsageByPlugin,
+    pub(super) answers: Answers,
 }
 
 /// A validated transaction and its place in the order.
@@ -69,23 +74,42 @@ impl Writer {
     pub(super) fn snapshot(&self) -> Result<Snapshot, redb::TransactionError> {
         Ok(Snapshot {
             sequence: self.state.sequence,
+            usage: self.state.usage.clone(),
             read: self.database.begin_read()?,
         })
     }
 
-    /// Gives the next commit its number; none if its events find no room in the outbox.
-    pub(super) fn accept(&mut self, events: &[StagedEvent], options: &Options) -> Option<u64> {
+    /// Gives the next commit its number.
+    ///
+    /// # Errors
+    /// What there is no room for.
+    pub(super) fn accept(&mut self, commit: &Commit, options: &Options) -> Result<u64, &'static str> {
         let state = &mut self.state;
+        let events = &commit.events;
+        if let Some((_, answer)) = commit.answer.recorded() {
+            let kept = state
+                .usage
+                .get(&commit.namespace)
+                .map_or(0, |usage| usage.answer_bytes);
+            if kept + answers::counted_bytes(answer) > options.answers.max_bytes {
+                return Err("the plugin has no room for another answer under an idempotency key");
+            }
+        }
         if !events.is_empty() {
             let entries = state.outbox_entries + events.len() as u64;
             let bytes = state.outbox_bytes + events.iter().map(|event| event.bytes() as u64).sum::<u64>();
             if entries > options.max_outbox_entries || bytes > options.max_outbox_bytes {
-                return None;
+                return Err("the outbox of events is full");
             }
             (state.outbox_entries, state.outbox_bytes) = (entries, bytes);
         }
         state.sequence += 1;
-        Some(state.sequence)
+        Ok(state.sequence)
+    }
+
+    /// Whether a batch without commits has something to do.
+    pub(super) fn sweep_is_due(&self) -> bool {
+        self.state.answers.due()
     }
 
     /// From now on the outbox keeps events for these sinks only.
@@ -133,8 +157,14 @@ impl Writer {
         commits: &[Accepted],
         cursors_moved: bool,
     ) -> Result<(), redb::Error> {
-        apply_writes(transaction, commits)?;
+        let mut changed = apply_writes(transaction, commits, &mut self.state.usage)?;
         apply_events(transaction, commits)?;
+        changed.extend(
+            self.state
+                .answers
+                .apply(transaction, commits, &mut self.state.usage)?,
+        );
+        usage::write(transaction, &self.state.usage, &changed)?;
         if cursors_moved {
             self.apply_cursors(transaction)?;
         }
@@ -162,7 +192,12 @@ impl Writer {
     }
 }
 
-fn apply_writes(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<(), redb::Error> {
+/// Returns the plugins whose usage may have changed.
+fn apply_writes(
+    transaction: &WriteTransaction,
+    commits: &[Accepted],
+    usage: &mut UsageByPlugin,
+) -> Result<BTreeSet<Namespace>, redb::Error> {
     let mut tables = HashMap::new();
     for Accepted { sequence, commit } in commits {
         if commit.writes.is_empty() {
@@ -174,14 +209,24 @@ fn apply_writes(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<
                 closed.insert(transaction.open_table(layout::data(commit.namespace.as_str()))?)
             }
         };
+        let usage = usage.entry(commit.namespace.clone()).or_default();
         for (key, write) in &commit.writes {
-            match write {
-                Write::Put(value) => table.insert(&**key, (*sequence, &**value))?,
+            let replaced = match write {
+                Write::Put(value) => {
+                    usage.keys += 1;
+                    usage.bytes += (key.len() + value.len()) as u64;
+                    table.insert(&**key, (*sequence, &**value))?
+                }
                 Write::Delete => table.remove(&**key)?,
             };
+            if let Some(replaced) = replaced {
+                usage.keys = usage.keys.saturating_sub(1);
+                let bytes = (key.len() + replaced.value().1.len()) as u64;
+                usage.bytes = usage.bytes.saturating_sub(bytes);
+            }
         }
     }
-    Ok(())
+    Ok(tables.into_keys().cloned().collect())
 }
 
 fn apply_events(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<(), redb::Error> {

@@ -162,6 +162,17 @@ table! {
     /// The store's file.
     STORE_FILE_BYTES = Gauge "mortise_store_file_bytes" [];
 
+    /// Keys in a plugin's part of the store.
+    STORE_KEYS = Gauge "mortise_store_keys" ["plugin"];
+    /// Those keys and their values.
+    STORE_DATA_BYTES = Gauge "mortise_store_data_bytes" ["plugin"];
+    /// Answers recorded under idempotency keys.
+    RECORDED_ANSWERS = Gauge "mortise_recorded_answers" ["plugin"];
+    /// The same in bytes, bounded by idempotency.max_bytes.
+    RECORDED_ANSWERS_BYTES = Gauge "mortise_recorded_answers_bytes" ["plugin"];
+    /// Calls that were answered as an earlier one with the same idempotency-key was.
+    REPLAYED_ANSWERS = Counter "mortise_replayed_answers" [];
+
     /// Events that were committed.
     EVENTS_PUBLISHED = Counter "mortise_events_published" ["plugin"];
     /// Events that a sink has taken. One that it is given again, after a crash say, counts again.
