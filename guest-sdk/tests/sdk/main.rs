@@ -9,6 +9,7 @@ mod deadline;
 mod details;
 mod events;
 mod idempotency;
+mod indexes;
 mod keys;
 mod limits;
 mod logging;
