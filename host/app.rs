@@ -14,7 +14,7 @@ use crate::admission::rates::{CallerRates, Rates};
 use crate::auth::Authenticator;
 use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
-use crate::capability::store::{AnswerOptions, Bounds, Options as StoreOptions, Store};
+use crate::capability::store::{AnswerOptions, Bounds, Options as StoreOptions, PluginOptions, Quota, Store};
 use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
@@ -68,7 +68,7 @@ impl App {
             .mode(0o700)
             .create(&server.data)
             .with_context(|| format!("cannot make the data folder {}", server.data.display()))?;
-        let store = Store::open(&server.data.join("store"), store_options(config))?;
+        let store = Store::open(&server.data.join("store"), store_options(config)?)?;
         let relay = Relay::start(&store, sinks(config)?, RelayOptions::default())
             .await
             .context("cannot deliver events")?;
@@ -205,29 +205,48 @@ impl App {
     }
 }
 
-fn store_options(config: &Config) -> StoreOptions {
+fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
     let (store, events) = (&config.store, &config.events);
-    StoreOptions {
+    let bounds = Bounds {
+        max_key_bytes: store.max_key_bytes,
+        max_value_bytes: store.max_value_bytes,
+        max_operations: store.max_transaction_operations,
+        max_staged_bytes: store.max_transaction_bytes,
+        max_page_entries: store.max_scan_entries,
+        max_page_bytes: store.max_scan_bytes,
+    };
+    let plugins = config.plugins.iter().map(|(name, plugin)| {
+        let options = PluginOptions {
+            bounds: Bounds {
+                max_value_bytes: plugin.max_value_bytes.unwrap_or(bounds.max_value_bytes),
+                max_operations: plugin.max_transaction_operations.unwrap_or(bounds.max_operations),
+                ..bounds.clone()
+            },
+            quota: Quota {
+                max_bytes: plugin.max_store_bytes,
+                max_keys: plugin.max_store_keys,
+            },
+            durability: plugin.durability,
+        };
+        Ok((Namespace::new(name.as_str())?, options))
+    });
+    Ok(StoreOptions {
+        plugins: plugins.collect::<anyhow::Result<_>>()?,
         cache_bytes: store.cache_bytes,
         max_queued_commits: store.commit_queue,
         max_queued_bytes: store.commit_queue_bytes,
         max_log_bytes: store.conflict_log_bytes,
         max_outbox_entries: events.max_undelivered,
         max_outbox_bytes: events.max_undelivered_bytes,
-        bounds: Bounds {
-            max_key_bytes: store.max_key_bytes,
-            max_value_bytes: store.max_value_bytes,
-            max_operations: store.max_transaction_operations,
-            max_staged_bytes: store.max_transaction_bytes,
-            max_page_entries: store.max_scan_entries,
-            max_page_bytes: store.max_scan_bytes,
-        },
+        relaxed_window: store.relaxed_window,
+        bounds,
         answers: AnswerOptions {
             retention: config.idempotency.retention,
             max_bytes: config.idempotency.max_bytes,
             ..AnswerOptions::default()
         },
-    }
+        ..StoreOptions::default()
+    })
 }
 
 fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {

@@ -9,5 +9,8 @@ mod delivery;
 mod failures;
 mod model;
 mod opening;
+mod quotas;
+mod recovery;
+mod relaxed;
 mod support;
 mod transactions;

@@ -133,6 +133,14 @@ impl Host {
         self
     }
 
+    /// Sets how many bytes of keys and values the store may keep, and how many keys, as the operator does with
+    /// `max_store_bytes` and `max_store_keys`.
+    #[must_use]
+    pub fn quota(mut self, max_bytes: u64, max_keys: u64) -> Host {
+        self.state.store.quota = store::Quota { max_bytes, max_keys };
+        self
+    }
+
     /// Makes every use of the store fail with this status from now on, or work again.
     pub fn fail_store(&mut self, failure: Option<Status>) {
         self.state.store_failure = failure;

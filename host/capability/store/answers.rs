@@ -139,7 +139,8 @@ impl Answers {
         let expired = now.saturating_sub(nanos(self.options.retention));
         let rows = ages.range(..=(expired, &[0xff; 32]))?.take(MAX_SWEPT);
         let keys = rows.map(|row| {
-            let (recorded, key) = row?.0.value();
+            let (age, _) = row?;
+            let (recorded, key) = age.value();
             Ok((recorded, *key))
         });
         let keys: Vec<_> = keys.collect::<Result<_, redb::StorageError>>()?;

@@ -1,7 +1,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::{
@@ -100,41 +100,75 @@ pub(super) fn file_bytes(directory: &Path) -> Option<u64> {
     Some(fs::metadata(directory.join(FILE)).ok()?.len())
 }
 
+/// Where the store is, to open it again.
+pub(super) enum Source {
+    /// A file, in a directory that is kept from other processes for as long as this is there.
+    File {
+        /// The file.
+        path: PathBuf,
+        _lock: DirectoryLock,
+    },
+    /// Storage of any kind, which can be had again after it failed.
+    Storage(Box<dyn FnMut() -> Box<dyn StorageBackend> + Send>),
+    /// Storage that can be had once.
+    Once,
+}
+
 /// Opens the store in `directory`; creates both if need be.
-pub(super) fn file(directory: &Path, options: &Options) -> Result<Writer, OpenError> {
-    let lock = DirectoryLock::acquire(directory).map_err(|error| match error {
-        LockError::InUse => OpenError::InUse(directory.to_owned()),
-        LockError::Io(path, cause) => OpenError::io(&path, cause),
-    })?;
+pub(super) fn file(directory: &Path, options: &Options) -> Result<(Source, Writer), OpenError> {
+    let lock = lock(directory)?;
     let path = directory.join(FILE);
     if !path.try_exists().map_err(|e| OpenError::io(&path, e))? {
         create(directory, &path)?;
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|e| OpenError::io(&path, e))?;
-    // redb reports the damage that a crash can do. Other damage may make it panic.
-    let opened = catch_unwind(|| {
-        let mut builder = Builder::new();
-        builder
-            .set_cache_size(options.cache_bytes)
-            .set_repair_callback(log_repair);
-        let database = builder
-            .open(&path)
-            .map_err(|e| OpenError::redb(&path, e.into()))?;
-        let state = read_state(&path, &database, options)?;
-        Ok((database, state))
-    });
-    let (database, state) = opened.unwrap_or_else(|_| {
-        let cause = "its structure is not valid".to_owned();
+    let writer = existing(&path, options)?;
+    Ok((Source::File { path, _lock: lock }, writer))
+}
+
+pub(super) fn lock(directory: &Path) -> Result<DirectoryLock, OpenError> {
+    DirectoryLock::acquire(directory).map_err(|error| match error {
+        LockError::InUse => OpenError::InUse(directory.to_owned()),
+        LockError::Io(path, cause) => OpenError::io(&path, cause),
+    })
+}
+
+fn existing(path: &Path, options: &Options) -> Result<Writer, OpenError> {
+    unpanicked(path, || {
+        let database = builder(options).open(path);
+        let database = database.map_err(|e| OpenError::redb(path, e.into()))?;
+        let state = read_state(path, &database, options)?;
+        Ok(Writer::new(database, state))
+    })
+}
+
+pub(super) fn builder(options: &Options) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .set_cache_size(options.cache_bytes)
+        .set_repair_callback(log_repair);
+    builder
+}
+
+/// redb reports the damage that a crash can do. Other damage may make it panic.
+pub(super) fn unpanicked<T>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         Err(OpenError::Corrupt {
-            path: path.clone(),
-            cause,
+            path: path.to_owned(),
+            cause: "its structure is not valid".to_owned(),
         })
-    })?;
-    Ok(Writer::new(database, state, Some(lock)))
+    })
 }
 
 /// Makes a new store on `storage`, which is empty.
-pub(super) fn storage(storage: impl StorageBackend, options: &Options) -> Result<Writer, OpenError> {
+pub(super) fn storage(
+    storage: impl StorageBackend,
+    source: Source,
+    options: &Options,
+) -> Result<(Source, Writer), OpenError> {
     let name = Path::new("storage");
     let created = Builder::new()
         .set_cache_size(options.cache_bytes)
@@ -142,7 +176,84 @@ pub(super) fn storage(storage: impl StorageBackend, options: &Options) -> Result
     let database = created.map_err(|e| OpenError::redb(name, e.into()))?;
     initialise(&database).map_err(|e| OpenError::redb(name, e))?;
     let state = read_state(name, &database, options)?;
-    Ok(Writer::new(database, state, None))
+    Ok((source, Writer::new(database, state)))
+}
+
+impl Source {
+    /// Whether there is a way to open it again.
+    pub(super) fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Once)
+    }
+
+    /// Opens the store again after it failed, and checks all of it, as it is on the disk: what the system still
+    /// has in memory of a write that failed proves nothing.
+    pub(super) fn reopen(&mut self, options: &Options) -> Result<Writer, OpenError> {
+        let (path, database) = match self {
+            Self::File { path, .. } => {
+                forget_cached(path).map_err(|e| OpenError::io(path, e))?;
+                (
+                    path.as_path(),
+                    unpanicked(path, || {
+                        let opened = builder(options).open(&*path);
+                        opened.map_err(|e| OpenError::redb(path, e.into()))
+                    })?,
+                )
+            }
+            Self::Storage(again) => {
+                let path = Path::new("storage");
+                let opened = builder(options).create_with_backend(Boxed(again()));
+                (path, opened.map_err(|e| OpenError::redb(path, e.into()))?)
+            }
+            Self::Once => {
+                return Err(OpenError::Io {
+                    path: "storage".into(),
+                    cause: ErrorKind::Unsupported.into(),
+                });
+            }
+        };
+        unpanicked(path, || {
+            let mut database = database;
+            let checked = database.check_integrity();
+            checked.map_err(|e| OpenError::redb(path, e.into()))?;
+            let state = read_state(path, &database, options)?;
+            Ok(Writer::new(database, state))
+        })
+    }
+}
+
+/// Makes the next reads of the file come from the disk.
+fn forget_cached(path: &Path) -> io::Result<()> {
+    let file = fs::File::open(path)?;
+    Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
+#[derive(Debug)]
+pub(super) struct Boxed(pub(super) Box<dyn StorageBackend>);
+
+impl StorageBackend for Boxed {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
 }
 
 /// A crash while it runs leaves no store, or a whole one.

@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use super::Shared;
 use super::answers::StagedAnswer;
+use super::options::PluginOptions;
 use super::outbox::StagedEvent;
+use super::quota::Budget;
 use super::read_set::ReadSet;
 use super::snapshot::{DataTable, Snapshot};
 use crate::capability::{Error, Namespace};
@@ -38,12 +40,14 @@ pub struct Versioned {
 pub struct Transaction {
     pub(super) store: Arc<Shared>,
     pub(super) namespace: Namespace,
+    pub(super) plugin: Arc<PluginOptions>,
     access: Access,
     pinned: Option<Pinned>,
     pub(super) reads: ReadSet,
     pub(super) writes: BTreeMap<Bytes, Write>,
     pub(super) events: Vec<StagedEvent>,
     pub(super) answer: StagedAnswer,
+    pub(super) budget: Budget,
     operations: usize,
     staged_bytes: usize,
 }
@@ -63,9 +67,14 @@ struct Pinned {
 
 impl Write {
     fn bytes(&self) -> usize {
+        self.value_bytes().unwrap_or(0)
+    }
+
+    /// None if it leaves no value.
+    pub(super) fn value_bytes(&self) -> Option<usize> {
         match self {
-            Self::Put(value) => value.len(),
-            Self::Delete => 0,
+            Self::Put(value) => Some(value.len()),
+            Self::Delete => None,
         }
     }
 
@@ -94,6 +103,7 @@ impl fmt::Debug for Transaction {
 impl Transaction {
     pub(super) fn new(store: Arc<Shared>, namespace: Namespace, access: Access) -> Self {
         Self {
+            plugin: store.plugin(&namespace).clone(),
             store,
             namespace,
             access,
@@ -102,6 +112,7 @@ impl Transaction {
             writes: BTreeMap::new(),
             events: Vec::new(),
             answer: StagedAnswer::default(),
+            budget: Budget::default(),
             operations: 0,
             staged_bytes: 0,
         }
@@ -124,7 +135,7 @@ impl Transaction {
     pub fn get_many(&mut self, keys: &[impl AsRef<[u8]>]) -> Result<Vec<Option<Versioned>>, Error> {
         self.count_operations(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key.as_ref()))?;
-        let limit = self.store.options.bounds.max_page_bytes;
+        let limit = self.plugin.bounds.max_page_bytes;
         let mut bytes = 0;
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
@@ -164,6 +175,37 @@ impl Transaction {
         self.begin_write(key)?;
         self.check_value(&value)?;
         self.stage(key, Write::Put(value))
+    }
+
+    /// Stages `value` under `key` if what is there has `version`; false if it has another, or there is nothing.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_if(&mut self, key: &[u8], value: Bytes, version: u64) -> Result<bool, Error> {
+        self.begin_write(key)?;
+        self.check_value(&value)?;
+        if !self.is_at(key, version)? {
+            return Ok(false);
+        }
+        self.stage(key, Write::Put(value))?;
+        Ok(true)
+    }
+
+    /// Stages the removal of `key` if what is there has `version`; false as with [`put_if`](Self::put_if).
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn delete_if(&mut self, key: &[u8], version: u64) -> Result<bool, Error> {
+        self.begin_write(key)?;
+        if !self.is_at(key, version)? {
+            return Ok(false);
+        }
+        self.stage(key, Write::Delete)?;
+        Ok(true)
+    }
+
+    fn is_at(&mut self, key: &[u8], version: u64) -> Result<bool, Error> {
+        Ok(self.read(key)?.is_some_and(|found| found.version == version))
     }
 
     /// Stages the removal of `key`; false if there was nothing to remove.
@@ -214,7 +256,7 @@ impl Transaction {
 
     pub(super) fn count_operations(&mut self, count: usize) -> Result<(), Error> {
         self.store.check_open()?;
-        let limit = self.store.options.bounds.max_operations;
+        let limit = self.plugin.bounds.max_operations;
         if count > limit - self.operations {
             return Err(Error::limit_exceeded(
                 "the call does too many store operations",
@@ -226,7 +268,7 @@ impl Transaction {
     }
 
     pub(super) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
-        let limit = self.store.options.bounds.max_key_bytes;
+        let limit = self.plugin.bounds.max_key_bytes;
         if key.len() > limit {
             let message = format!(
                 "a key of {} bytes is too long: at most {limit} are allowed",
@@ -279,7 +321,7 @@ impl Transaction {
     }
 
     fn check_value(&self, value: &[u8]) -> Result<(), Error> {
-        let limit = self.store.options.bounds.max_value_bytes;
+        let limit = self.plugin.bounds.max_value_bytes;
         if value.len() > limit {
             let message = format!(
                 "a value of {} bytes is too long: at most {limit} are allowed",
@@ -293,8 +335,13 @@ impl Transaction {
     fn stage(&mut self, key: &[u8], write: Write) -> Result<(), Error> {
         let replaced = self.writes.get(key).map_or(0, |old| key.len() + old.bytes());
         self.staged_bytes -= replaced;
-        if let Err(error) = self.stage_bytes(key.len() + write.bytes()) {
+        let bytes = key.len() + write.bytes();
+        if let Err(error) = self.stage_bytes(bytes) {
             self.staged_bytes += replaced;
+            return Err(error);
+        }
+        if let Err(error) = self.count_growth(key, &write) {
+            self.staged_bytes = self.staged_bytes - bytes + replaced;
             return Err(error);
         }
         self.writes.insert(Bytes::copy_from_slice(key), write);
@@ -302,7 +349,7 @@ impl Transaction {
     }
 
     fn stage_bytes(&mut self, bytes: usize) -> Result<(), Error> {
-        let limit = self.store.options.bounds.max_staged_bytes;
+        let limit = self.plugin.bounds.max_staged_bytes;
         if bytes > limit - self.staged_bytes {
             return Err(Error::limit_exceeded("the call stages too many bytes", limit));
         }

@@ -8,7 +8,6 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, WriteT
 use super::Options;
 use super::answers::{self, Answers};
 use super::layout;
-use super::lock::DirectoryLock;
 use super::outbox::{self, Position};
 use super::queue::Commit;
 use super::snapshot::Snapshot;
@@ -20,11 +19,9 @@ use crate::capability::Namespace;
 /// when the committer ends.
 pub(super) struct Writer {
     database: Database,
-    /// Runs ahead of the file while a batch is being made durable. When that fails, the store is closed for
-    /// good: nothing is ever taken back.
+    /// Runs ahead of the file while a batch is being made durable. When that fails the writer is given up, and
+    /// another one begins with what is in the file: nothing is ever taken back.
     state: State,
-    /// Keeps other processes out of the directory; released after the file is closed.
-    _lock: Option<DirectoryLock>,
 }
 
 pub(super) struct State {
@@ -52,12 +49,13 @@ pub(super) enum WriteError {
 }
 
 impl Writer {
-    pub(super) fn new(database: Database, state: State, lock: Option<DirectoryLock>) -> Self {
-        Self {
-            database,
-            state,
-            _lock: lock,
-        }
+    pub(super) fn new(database: Database, state: State) -> Self {
+        Self { database, state }
+    }
+
+    /// Numbers no commit as one of `other`'s, of which some may be lost, and is newer than all that was seen of it.
+    pub(super) fn succeed(&mut self, sequence: u64) {
+        self.state.sequence = self.state.sequence.max(sequence) + 1;
     }
 
     /// The last commit, durable or just being made so.
@@ -129,10 +127,24 @@ impl Writer {
         }
     }
 
-    /// Makes `commits`, and the cursors if they were moved, durable: all or nothing.
-    pub(super) fn write(&mut self, commits: &[Accepted], cursors_moved: bool) -> Result<(), WriteError> {
-        let transaction = self.begin().map_err(WriteError::BeforeCommit)?;
+    /// Writes `commits`, and the cursors if they were moved: all or nothing. They are durable if that is asked for,
+    /// and else with the next write that is.
+    pub(super) fn write(
+        &mut self,
+        commits: &[Accepted],
+        cursors_moved: bool,
+        durability: Durability,
+    ) -> Result<(), WriteError> {
+        let transaction = self.begin(durability).map_err(WriteError::BeforeCommit)?;
         self.apply(&transaction, commits, cursors_moved)
+            .map_err(WriteError::BeforeCommit)?;
+        transaction.commit().map_err(WriteError::DuringCommit)
+    }
+
+    /// Makes what was written durable.
+    pub(super) fn flush(&mut self) -> Result<(), WriteError> {
+        let transaction = self
+            .begin(Durability::Immediate)
             .map_err(WriteError::BeforeCommit)?;
         transaction.commit().map_err(WriteError::DuringCommit)
     }
@@ -144,10 +156,10 @@ impl Writer {
     /// file is read and checked from end to end, which takes more than ten seconds from a cold disk and grows
     /// with the file. And whether a commit is whole then rests on the order of two fsyncs, not on a checksum
     /// that is no match for somebody who chooses the data, as plugins and their clients do.
-    fn begin(&self) -> Result<WriteTransaction, redb::Error> {
+    fn begin(&self, durability: Durability) -> Result<WriteTransaction, redb::Error> {
         let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        transaction.set_quick_repair(true);
+        transaction.set_durability(durability)?;
+        transaction.set_quick_repair(matches!(durability, Durability::Immediate));
         Ok(transaction)
     }
 

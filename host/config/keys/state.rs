@@ -35,6 +35,8 @@ section! {
         "commit_queue" => commit_queue: usize = count(1024, 1, 1_000_000);
         /// The most bytes of transactions that wait to be committed, with the same effect.
         "commit_queue_bytes" => commit_queue_bytes: usize = bytes(64 * MIB, MIB, TIB);
+        /// For how long at most the changes of plugins with `durability = "relaxed"` are not on the disk.
+        "relaxed_window_ms" => relaxed_window: Duration = millis(100, 1, 60_000);
         /// Memory for the keys written since the oldest call in progress began, which find conflicts. When
         /// it is not enough, the calls that have run for longest are run again.
         "conflict_log_bytes" => conflict_log_bytes: usize = bytes(16 * MIB, 64 * KIB, TIB);

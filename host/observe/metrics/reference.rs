@@ -56,7 +56,7 @@ const ALERTS: &[(&str, &str)] = &[
     ),
     (
         "mortise_store_up == 0",
-        "the store has failed: calls that need it are refused until the cause is mended and the host restarted",
+        "the store has failed: calls that need it are refused until the cause is mended and the host has opened it again",
     ),
     (
         "sum by (plugin, generation) (rate(mortise_traps_total[5m])) > 0",
