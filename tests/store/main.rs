@@ -13,4 +13,5 @@ mod quotas;
 mod recovery;
 mod relaxed;
 mod support;
+mod tools;
 mod transactions;

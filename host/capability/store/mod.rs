@@ -29,6 +29,7 @@ mod recovery;
 mod scan;
 mod snapshot;
 mod submission;
+mod tools;
 mod transaction;
 mod usage;
 mod writer;
@@ -52,6 +53,7 @@ pub(crate) use outbox::Outbox;
 pub use outbox::{Event, Position};
 pub use scan::{Direction, Entry, Page, Range};
 pub use submission::{CommitError, Committed, Submission};
+pub use tools::{BackupError, Mismatch, Stats, View, compact, exists, verify};
 pub use transaction::{Access, Transaction, Versioned};
 pub use usage::Usage;
 

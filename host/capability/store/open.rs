@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend,
+    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageBackend,
 };
 
 use super::Options;
@@ -74,7 +75,7 @@ impl OpenError {
         }
     }
 
-    fn redb(path: &Path, error: redb::Error) -> Self {
+    pub(super) fn redb(path: &Path, error: redb::Error) -> Self {
         match error {
             redb::Error::DatabaseAlreadyOpen => Self::InUse(path.to_owned()),
             redb::Error::Io(cause) if !speaks_of_damage(&cause) => Self::io(path, cause),
@@ -95,9 +96,14 @@ const FILE: &str = "store.redb";
 /// A store being created; it gets its name when it is whole.
 const NEW_FILE: &str = "store.redb.new";
 
+/// The store's file in `directory`.
+pub(super) fn path(directory: &Path) -> PathBuf {
+    directory.join(FILE)
+}
+
 /// The size of the store's file in `directory`.
 pub(super) fn file_bytes(directory: &Path) -> Option<u64> {
-    Some(fs::metadata(directory.join(FILE)).ok()?.len())
+    Some(fs::metadata(path(directory)).ok()?.len())
 }
 
 /// Where the store is, to open it again.
@@ -117,7 +123,7 @@ pub(super) enum Source {
 /// Opens the store in `directory`; creates both if need be.
 pub(super) fn file(directory: &Path, options: &Options) -> Result<(Source, Writer), OpenError> {
     let lock = lock(directory)?;
-    let path = directory.join(FILE);
+    let path = path(directory);
     if !path.try_exists().map_err(|e| OpenError::io(&path, e))? {
         create(directory, &path)?;
     }
@@ -292,26 +298,33 @@ fn initialise(database: &Database) -> Result<(), redb::Error> {
     Ok(transaction.commit()?)
 }
 
-fn read_state(path: &Path, database: &Database, options: &Options) -> Result<State, OpenError> {
-    let failed = |e: redb::Error| OpenError::redb(path, e);
-    let corrupt = |cause: &str| OpenError::Corrupt {
-        path: path.to_owned(),
-        cause: cause.to_owned(),
-    };
-    let read = database.begin_read().map_err(|e| failed(e.into()))?;
-    let meta = read.open_table(layout::META).map_err(|e| failed(e.into()))?;
-    let number = |key: &str| {
-        let row = meta.get(key).map_err(|e| failed(e.into()))?;
-        row.map(|row| row.value())
-            .ok_or_else(|| corrupt("an entry of its table of contents is missing"))
-    };
-    let found = number(layout::META_FORMAT)?;
-    if found != layout::FORMAT_VERSION {
-        return Err(OpenError::WrongVersion {
+/// Refuses a file of another format.
+pub(super) fn check_format(path: &Path, database: &Database) -> Result<(), OpenError> {
+    let read = database.begin_read().map_err(|e| OpenError::redb(path, e.into()))?;
+    match number(path, &read, layout::META_FORMAT)? {
+        layout::FORMAT_VERSION => Ok(()),
+        found => Err(OpenError::WrongVersion {
             path: path.to_owned(),
             found,
-        });
+        }),
     }
+}
+
+/// An entry of the table of contents.
+fn number(path: &Path, read: &ReadTransaction, key: &str) -> Result<u64, OpenError> {
+    let failed = |e: redb::Error| OpenError::redb(path, e);
+    let meta = read.open_table(layout::META).map_err(|e| failed(e.into()))?;
+    let row = meta.get(key).map_err(|e| failed(e.into()))?;
+    row.map(|row| row.value()).ok_or_else(|| OpenError::Corrupt {
+        path: path.to_owned(),
+        cause: "an entry of its table of contents is missing".into(),
+    })
+}
+
+fn read_state(path: &Path, database: &Database, options: &Options) -> Result<State, OpenError> {
+    check_format(path, database)?;
+    let failed = |e: redb::Error| OpenError::redb(path, e);
+    let read = database.begin_read().map_err(|e| failed(e.into()))?;
     let outbox = read.open_table(layout::OUTBOX).map_err(|e| failed(e.into()))?;
     let cursors = read.open_table(layout::CURSORS).map_err(|e| failed(e.into()))?;
     let rows = cursors.iter().map_err(|e| failed(e.into()))?;
@@ -320,9 +333,9 @@ fn read_state(path: &Path, database: &Database, options: &Options) -> Result<Sta
         Ok((sink.value().into(), Position::from_key(position.value())))
     });
     Ok(State {
-        sequence: number(layout::META_SEQUENCE)?,
+        sequence: number(path, &read, layout::META_SEQUENCE)?,
         outbox_entries: outbox.len().map_err(|e| failed(e.into()))?,
-        outbox_bytes: number(layout::META_OUTBOX_BYTES)?,
+        outbox_bytes: number(path, &read, layout::META_OUTBOX_BYTES)?,
         cursors: cursors.collect::<Result<_, OpenError>>()?,
         usage: usage::read(&read).map_err(failed)?,
         answers: Answers::read(&read, &options.answers).map_err(failed)?,

@@ -112,7 +112,7 @@ pub(super) fn trim(
 }
 
 /// What an event counts against the bounds of a call and of the outbox.
-fn event_bytes(topic: &str, key: &str, payload: &[u8]) -> usize {
+pub(super) fn event_bytes(topic: &str, key: &str, payload: &[u8]) -> usize {
     topic.len() + key.len() + payload.len()
 }
 

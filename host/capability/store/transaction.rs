@@ -282,13 +282,18 @@ impl Transaction {
     /// The plugin's table in the pinned snapshot; pins the latest one if none is.
     pub(super) fn table(&mut self) -> Result<Option<&DataTable>, Error> {
         if self.pinned.is_none() {
-            let snapshot = self.store.snapshot()?;
-            let table = snapshot
-                .table(&self.namespace)
-                .map_err(|e| self.store.read_failed(&e))?;
-            self.pinned = Some(Pinned { snapshot, table });
+            self.pin(self.store.snapshot()?)?;
         }
         Ok(self.pinned.as_ref().and_then(|pinned| pinned.table.as_ref()))
+    }
+
+    /// Reads come from `snapshot` from now on. Nothing may have been read before.
+    pub(super) fn pin(&mut self, snapshot: Arc<Snapshot>) -> Result<(), Error> {
+        let table = snapshot
+            .table(&self.namespace)
+            .map_err(|e| self.store.read_failed(&e))?;
+        self.pinned = Some(Pinned { snapshot, table });
+        Ok(())
     }
 
     fn read(&mut self, key: &[u8]) -> Result<Option<Versioned>, Error> {
