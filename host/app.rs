@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ impl App {
             .mode(0o700)
             .create(&server.data)
             .with_context(|| format!("cannot make the data folder {}", server.data.display()))?;
-        let store = Store::open(&server.data.join("store"), store_options(config)?)?;
+        let store = Store::open(&store_folder(&server.data), store_options(config)?)?;
         let relay = Relay::start(&store, sinks(config)?, RelayOptions::default())
             .await
             .context("cannot deliver events")?;
@@ -205,7 +206,16 @@ impl App {
     }
 }
 
-fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
+/// Where the store is in a data folder.
+pub fn store_folder(data: &Path) -> PathBuf {
+    data.join("store")
+}
+
+/// How the store of a host with this configuration is opened.
+///
+/// # Errors
+/// If a plugin's name cannot be a namespace; the configuration's rule for names is stricter.
+pub fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
     let (store, events) = (&config.store, &config.events);
     let bounds = Bounds {
         max_key_bytes: store.max_key_bytes,

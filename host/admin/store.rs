@@ -78,7 +78,10 @@ impl StoreRpc for StoreService {
         }))
     }
 
-    async fn get_entry(&self, request: Request<GetEntryRequest>) -> Result<Response<GetEntryResponse>, Status> {
+    async fn get_entry(
+        &self,
+        request: Request<GetEntryRequest>,
+    ) -> Result<Response<GetEntryResponse>, Status> {
         let GetEntryRequest { plugin, key } = request.into_inner();
         let found = self.read(&plugin)?.get(&key).map_err(refused)?;
         let found = found.ok_or_else(|| Status::not_found("there is no such entry"))?;
@@ -180,7 +183,9 @@ fn export(view: &View, plugin: &Namespace, pages: &mpsc::Sender<Result<ExportEnt
     };
     loop {
         // Each page in a transaction of its own: one is bounded in what it may read.
-        let page = view.read(plugin).and_then(|mut transaction| transaction.scan(&range));
+        let page = view
+            .read(plugin)
+            .and_then(|mut transaction| transaction.scan(&range));
         let page = match page {
             Ok(page) => page,
             Err(error) => {

@@ -20,6 +20,7 @@ mod inspect;
 mod new;
 pub mod reference;
 mod serve;
+mod store;
 
 pub use config_args::{ConfigArgs, PluginFile};
 pub use dev::DevArgs;
@@ -68,6 +69,7 @@ enum Command {
     Reload(admin::reload::ReloadArgs),
     LogFilter(admin::log_filter::LogFilterArgs),
     Metrics(admin::metrics::MetricsArgs),
+    Store(store::StoreArgs),
     Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -87,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => admin::reload::run(args),
         Command::LogFilter(args) => admin::log_filter::run(args),
         Command::Metrics(args) => admin::metrics::run(args),
+        Command::Store(args) => store::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completions(args) => completions::run(args),
     };

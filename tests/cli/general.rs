@@ -12,6 +12,7 @@ const COMMANDS: [&str; 13] = [
     "call",
     "check",
     "status",
+    "store",
     "generations",
     "reload",
     "log-filter",

@@ -28,6 +28,7 @@ mod shutdown;
 mod sizes;
 mod start;
 mod statuses;
+mod store;
 mod swap;
 mod tls;
 mod tracing;

@@ -15,7 +15,11 @@ async fn filled(directory: &Path) -> Store {
     for number in 0..40 {
         let mut transaction = write(&store);
         transaction.recorded_answer([number; 32]).unwrap();
-        put(&mut transaction, &format!("key/{number:02}"), &"v".repeat(usize::from(number) * 10));
+        put(
+            &mut transaction,
+            &format!("key/{number:02}"),
+            &"v".repeat(usize::from(number) * 10),
+        );
         transaction.publish("topic", "key", bytes("payload")).unwrap();
         transaction.record_answer(bytes("answer"));
         commit(&store, transaction).await.unwrap();
@@ -34,12 +38,20 @@ async fn a_backup_of_a_running_store_is_a_whole_store() {
     let size = view.back_up(&file).unwrap();
     assert_eq!(size, fs::metadata(&file).unwrap().len());
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1, "no half a file is left");
+    assert_eq!(
+        fs::read_dir(elsewhere.path()).unwrap().count(),
+        1,
+        "no half a file is left"
+    );
     set(&store, &[("later", "1")]).await;
 
     let again = store.view().unwrap().back_up(&file).unwrap_err();
     assert!(matches!(again, BackupError::Exists(_)), "{again}");
-    let nowhere = store.view().unwrap().back_up(Path::new("/nowhere/backup")).unwrap_err();
+    let nowhere = store
+        .view()
+        .unwrap()
+        .back_up(Path::new("/nowhere/backup"))
+        .unwrap_err();
     assert!(matches!(nowhere, BackupError::Io { .. }), "{nowhere}");
 
     // The restore: the file in the place of the store's.
@@ -79,7 +91,10 @@ async fn a_view_stays_as_it_is() {
         }
     }
     assert_eq!((seen.len(), pages), (40, 6));
-    assert_eq!(get(&mut view.read(&order()).unwrap(), "key/00").as_deref(), Some(""));
+    assert_eq!(
+        get(&mut view.read(&order()).unwrap(), "key/00").as_deref(),
+        Some("")
+    );
     view.read(&order()).unwrap().put(b"a", bytes("1")).unwrap_err();
 }
 
@@ -100,11 +115,18 @@ async fn verifying_finds_what_is_counted_wrong() {
     let database = redb::Database::open(&file).unwrap();
     let transaction = database.begin_write().unwrap();
     let usage = redb::TableDefinition::<&str, (u64, u64, u64, u64)>::new("/usage");
-    transaction.open_table(usage).unwrap().insert("order", (39, 1, 2, 3)).unwrap();
+    transaction
+        .open_table(usage)
+        .unwrap()
+        .insert("order", (39, 1, 2, 3))
+        .unwrap();
     transaction.commit().unwrap();
     drop(database);
     let found = verify(data.path(), &Options::default()).unwrap();
-    let found: Vec<_> = found.iter().map(|mismatch| (&*mismatch.what, mismatch.kept)).collect();
+    let found: Vec<_> = found
+        .iter()
+        .map(|mismatch| (&*mismatch.what, mismatch.kept))
+        .collect();
     let expected = [
         ("keys of order", 39),
         ("bytes of order", 1),

@@ -300,7 +300,9 @@ fn initialise(database: &Database) -> Result<(), redb::Error> {
 
 /// Refuses a file of another format.
 pub(super) fn check_format(path: &Path, database: &Database) -> Result<(), OpenError> {
-    let read = database.begin_read().map_err(|e| OpenError::redb(path, e.into()))?;
+    let read = database
+        .begin_read()
+        .map_err(|e| OpenError::redb(path, e.into()))?;
     match number(path, &read, layout::META_FORMAT)? {
         layout::FORMAT_VERSION => Ok(()),
         found => Err(OpenError::WrongVersion {

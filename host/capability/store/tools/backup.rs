@@ -80,7 +80,9 @@ impl View {
             .map_err(redb::Error::from)?;
         copy_tables(&self.snapshot.read, &copy)?;
         copy.close().map_err(redb::Error::from)?;
-        fs::File::open(part).and_then(|file| file.sync_all()).map_err(failed)
+        fs::File::open(part)
+            .and_then(|file| file.sync_all())
+            .map_err(failed)
     }
 }
 
@@ -101,7 +103,9 @@ fn copy_tables(from: &ReadTransaction, to: &Database) -> Result<(), redb::Error>
     let copied = to.begin_read()?.list_tables()?.count();
     match from.list_tables()?.count() {
         count if count == copied => Ok(()),
-        count => Err(redb::Error::Corrupted(format!("{copied} of {count} tables were copied"))),
+        count => Err(redb::Error::Corrupted(format!(
+            "{copied} of {count} tables were copied"
+        ))),
     }
 }
 

@@ -86,13 +86,20 @@ fn compare(read: &ReadTransaction) -> Result<Vec<Mismatch>, redb::Error> {
     };
     let kept = usage::read(read)?;
     let counted = count(read)?;
-    for plugin in kept.keys().chain(counted.keys().filter(|plugin| !kept.contains_key(*plugin))) {
+    for plugin in kept
+        .keys()
+        .chain(counted.keys().filter(|plugin| !kept.contains_key(*plugin)))
+    {
         let usage = |all: &BTreeMap<_, Usage>| all.get(plugin).copied().unwrap_or_default();
         let (kept, counted) = (usage(&kept), usage(&counted));
         check(format!("keys of {plugin}"), kept.keys, counted.keys);
         check(format!("bytes of {plugin}"), kept.bytes, counted.bytes);
         check(format!("answers of {plugin}"), kept.answers, counted.answers);
-        check(format!("bytes of answers of {plugin}"), kept.answer_bytes, counted.answer_bytes);
+        check(
+            format!("bytes of answers of {plugin}"),
+            kept.answer_bytes,
+            counted.answer_bytes,
+        );
     }
     let mut bytes = 0;
     for row in read.open_table(layout::OUTBOX)?.iter()? {
@@ -108,9 +115,8 @@ fn compare(read: &ReadTransaction) -> Result<Vec<Mismatch>, redb::Error> {
 
 fn count(read: &ReadTransaction) -> Result<BTreeMap<Namespace, Usage>, redb::Error> {
     let mut all: BTreeMap<Namespace, Usage> = BTreeMap::new();
-    let of_plugin = |name: &str| {
-        Namespace::new(name).map_err(|error| redb::Error::Corrupted(error.to_string()))
-    };
+    let of_plugin =
+        |name: &str| Namespace::new(name).map_err(|error| redb::Error::Corrupted(error.to_string()));
     for table in read.list_tables()?.filter(|table| !table.name().starts_with('/')) {
         let usage = all.entry(of_plugin(table.name())?).or_default();
         for row in read.open_table(layout::data(table.name()))?.iter()? {

@@ -44,6 +44,9 @@ impl Store {
 
 impl View {
     /// A transaction that reads a plugin's part of this state, and cannot write.
+    ///
+    /// # Errors
+    /// If the store is not available.
     pub fn read(&self, namespace: &Namespace) -> Result<Transaction, Error> {
         let mut transaction = self.store.begin(namespace, Access::ReadOnly);
         transaction.pin(self.snapshot.clone())?;
