@@ -1,8 +1,8 @@
 //! Calls with an `idempotency-key`: the same key and request get the same answer, and the handler runs once.
 //!
 //! An OK answer is recorded in the transaction of its call, so it is there exactly if the call's effects are.
-//! Keys are scoped by plugin, method and caller. That two calls with one key never both take effect is for the
-//! store to see to; [`Idempotency`] only spares the second the work: it waits until the first has ended.
+//! Keys are scoped by plugin, method and caller. That two calls with one key never both take effect is for
+//! the store to see to; [`Idempotency`] only spares the second the work: it waits until the first has ended.
 
 mod key;
 mod turns;
@@ -71,8 +71,8 @@ impl Idempotency {
         }
     }
 
-    /// Waits until no other call with the same key runs. None for a call without a key, and for one of a method
-    /// without side effects, which may run as often as it likes.
+    /// Waits until no other call with the same key runs. None for a call without a key, and for one of a
+    /// method without side effects, which may run as often as it likes.
     ///
     /// # Errors
     /// If the key is malformed, the call expires, or another call has the key for too long.

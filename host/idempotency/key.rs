@@ -11,8 +11,8 @@ pub(super) const HEADER: &str = "idempotency-key";
 /// The longest key, in bytes.
 const MAX_BYTES: usize = 255;
 
-/// The key in `value`: a quoted string, as draft-ietf-httpapi-idempotency-key-header has it (RFC 9651, section
-/// 3.3.3), or the same key without quotes, as clients of gRPC write metadata.
+/// The key in `value`: a quoted string, as draft-ietf-httpapi-idempotency-key-header has it (RFC 9651,
+/// section 3.3.3), or the same key without quotes, as clients of gRPC write metadata.
 pub(super) fn parse(value: &HeaderValue, several: bool) -> Result<Cow<'_, str>, Failure> {
     let malformed = |what| Err(Failure::MalformedIdempotencyKey { what });
     if several {

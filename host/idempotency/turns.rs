@@ -1,7 +1,7 @@
 //! One call at a time for each key.
 //!
-//! A second call with the same key waits rather than being refused: it is nearly always the first one's client
-//! that lost its connection, and what it asks for will be there in a moment.
+//! A second call with the same key waits rather than being refused: it is nearly always the first one's
+//! client that lost its connection, and what it asks for will be there in a moment.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! The plugins' state, its events and their delivery, through the public surface and without wasm.
 #![allow(clippy::unwrap_used)]
 
+mod agreement;
 mod anomalies;
 mod answers;
 mod commits;

@@ -89,8 +89,8 @@ impl<M> Index<M> {
     /// An index called `name`, and the keys that it finds a message by. Messages with the same one are in the
     /// order of their own keys.
     ///
-    /// When `keys` changes, the entries of messages that are there already stay as they are: give the index a new
-    /// name, and [`reindex`](IndexedTable::reindex).
+    /// When `keys` changes, the entries of messages that are there already stay as they are: give the index a
+    /// new name, and [`reindex`](IndexedTable::reindex).
     pub const fn new(name: &'static str, keys: fn(&M, &mut IndexKeys)) -> Index<M> {
         Index { name, keys }
     }
@@ -160,8 +160,8 @@ impl<'c, M: Message + Default> ReadIndexedTable<'c, M> {
         }
     }
 
-    /// A page of the messages that an index finds, in its order. `scan` is about the keys of the index. A message
-    /// that the index finds twice is there twice.
+    /// A page of the messages that an index finds, in its order. `scan` is about the keys of the index. A
+    /// message that the index finds twice is there twice.
     ///
     /// # Panics
     /// When the index is not one of the table's: its entries would not be kept.
@@ -217,12 +217,12 @@ impl<'c, M: Message + Default> ReadIndexedTable<'c, M> {
     }
 }
 
-/// Each write reads what is there, to take its entries out of the indexes, so it can be in conflict as every read
-/// can.
+/// Each write reads what is there, to take its entries out of the indexes, so it can be in conflict as every
+/// read can.
 ///
 /// # Errors
-/// As those of [`Table`]. A handler that goes on after one, instead of answering with it, may commit a message
-/// that not all indexes have.
+/// As those of [`Table`]. A handler that goes on after one, instead of answering with it, may commit a
+/// message that not all indexes have.
 impl<'c, M: Message + Default> IndexedTable<'c, M> {
     pub(crate) fn new(definition: &'c Indexed<M>) -> Self {
         IndexedTable {
@@ -272,8 +272,8 @@ impl<'c, M: Message + Default> IndexedTable<'c, M> {
         Ok(deleted)
     }
 
-    /// Writes the index entries of a page of messages, for an index that is newer than they are. Gives where to go
-    /// on, in another call if there are many.
+    /// Writes the index entries of a page of messages, for an index that is newer than they are. Gives where
+    /// to go on, in another call if there are many.
     pub fn reindex(&self, scan: Scan) -> Result<Option<Vec<u8>>, Status> {
         let page = self.scan(scan)?;
         for entry in &page.entries {

@@ -133,8 +133,8 @@ impl Host {
         self
     }
 
-    /// Sets how many bytes of keys and values the store may keep, and how many keys, as the operator does with
-    /// `max_store_bytes` and `max_store_keys`.
+    /// Sets how many bytes of keys and values the store may keep, and how many keys, as the operator does
+    /// with `max_store_bytes` and `max_store_keys`.
     #[must_use]
     pub fn quota(mut self, max_bytes: u64, max_keys: u64) -> Host {
         self.state.store.quota = store::Quota { max_bytes, max_keys };

@@ -108,7 +108,7 @@ impl Store {
     }
 
     pub(super) fn commit(&mut self, transaction: Transaction) -> Vec<Event> {
-        self.commits += u64::from(!transaction.writes.is_empty());
+        self.commits += u64::from(!transaction.writes.is_empty() || !transaction.events.is_empty());
         self.kept += transaction.growth;
         for (key, value) in transaction.writes {
             match value {
@@ -236,6 +236,13 @@ impl Transaction {
 
     pub(super) fn scan(&mut self, store: &Store, range: &Range) -> Result<Page, Error> {
         self.count_operations(1)?;
+        check_range(range)?;
+        if range.end.as_ref() == Some(&range.start) {
+            return Ok(Page {
+                entries: Vec::new(),
+                cursor: None,
+            });
+        }
         let (start, end) = bounds(range)?;
         let keys: BTreeSet<&Vec<u8>> = {
             let range = (start.as_ref(), end.as_ref());
@@ -244,32 +251,33 @@ impl Transaction {
                 .chain(self.writes.range::<Vec<u8>, _>(range).map(|(key, _)| key))
                 .collect()
         };
-        let keys: Box<dyn Iterator<Item = &Vec<u8>>> = match range.direction {
+        let mut keys: Box<dyn Iterator<Item = &Vec<u8>>> = match range.direction {
             Direction::Ascending => Box::new(keys.into_iter()),
             Direction::Descending => Box::new(keys.into_iter().rev()),
         };
         let limit = MAX_PAGE_ENTRIES.min(range.limit as usize);
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
-        for key in keys {
+        // As with the real host, a page that is full does not know whether it is the last.
+        while entries.len() < limit && bytes < MAX_PAGE_BYTES {
+            let Some(key) = keys.next() else {
+                return Ok(Page {
+                    entries,
+                    cursor: None,
+                });
+            };
             let Some(Versioned { value, version }) = self.read(store, key) else {
                 continue;
             };
             bytes += key.len() + value.len();
-            if entries.len() == limit || (bytes > MAX_PAGE_BYTES && !entries.is_empty()) {
-                let cursor = entries.last().map(|last| cursor(&range.direction, &last.key));
-                return Ok(Page { entries, cursor });
-            }
             entries.push(Entry {
                 key: key.clone(),
                 value,
                 version,
             });
         }
-        Ok(Page {
-            entries,
-            cursor: None,
-        })
+        let cursor = entries.last().map(|last| cursor(&range.direction, &last.key));
+        Ok(Page { entries, cursor })
     }
 
     fn read(&self, store: &Store, key: &[u8]) -> Option<Versioned> {
@@ -357,8 +365,7 @@ fn check_key(key: &[u8]) -> Result<(), Error> {
 
 type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
-/// The part of a range that its cursor leaves. An empty one is written as a range that contains nothing.
-fn bounds(range: &Range) -> Result<Bounds, Error> {
+fn check_range(range: &Range) -> Result<(), Error> {
     check_key(&range.start)?;
     if let Some(end) = &range.end {
         check_key(end)?;
@@ -369,6 +376,11 @@ fn bounds(range: &Range) -> Result<Bounds, Error> {
     if range.limit == 0 {
         return Err(invalid("the limit of a scan must be at least 1"));
     }
+    Ok(())
+}
+
+/// The part of a range that its cursor leaves. An empty one is written as a range that contains nothing.
+fn bounds(range: &Range) -> Result<Bounds, Error> {
     let mut start = Bound::Included(range.start.clone());
     let mut end = range.end.clone().map_or(Bound::Unbounded, Bound::Excluded);
     if let Some(cursor) = &range.cursor {

@@ -1,6 +1,6 @@
 //! The one thread that commits. It takes what waits in the queue, validates it in order, writes all that is
-//! valid as one batch, publishes the new snapshot, and only then answers. A batch is durable unless all of its
-//! commits are relaxed.
+//! valid as one batch, publishes the new snapshot, and only then answers. A batch is durable unless all of
+//! its commits are relaxed.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -66,8 +66,8 @@ struct Batch {
     cursors_moved: bool,
     /// Of the requests about cursors.
     cursor_outcomes: Vec<oneshot::Sender<Outcome>>,
-    /// Of the commits that were in conflict or found no room. They learn it when the batch is over: to run the call
-    /// again before the commit it lost to is visible, or before room is made, would lose again.
+    /// Of the commits that were in conflict or found no room. They learn it when the batch is over: to run
+    /// the call again before the commit it lost to is visible, or before room is made, would lose again.
     refused: Vec<(oneshot::Sender<Outcome>, CommitError)>,
 }
 
@@ -282,8 +282,8 @@ impl Committer {
         }
     }
 
-    /// Makes what is written visible to the transactions that begin from now on; if it is on the disk, to all that
-    /// leaves the host as well.
+    /// Makes what is written visible to the transactions that begin from now on; if it is on the disk, to all
+    /// that leaves the host as well.
     fn publish(&mut self, durable: bool) {
         match self.writer.snapshot() {
             Ok(snapshot) => {

@@ -78,8 +78,8 @@ pub enum Health {
     Open,
     /// It was closed in good order.
     Closed,
-    /// The disk or the file failed. Everything is refused until it is opened anew and checked, because after a
-    /// failed fsync nobody can say what is on the disk. That is tried from time to time.
+    /// The disk or the file failed. Everything is refused until it is opened anew and checked, because after
+    /// a failed fsync nobody can say what is on the disk. That is tried from time to time.
     Failed {
         /// What failed, for the operator.
         cause: String,
@@ -92,8 +92,8 @@ struct Shared {
     plugins: BTreeMap<Namespace, Arc<PluginOptions>>,
     /// Of those that `plugins` lacks.
     other_plugins: Arc<PluginOptions>,
-    /// The state after the last batch; none while the store is closed or has failed. Replaced only under the lock of
-    /// `health`, so that a store that failed stays so until it is opened anew.
+    /// The state after the last batch; none while the store is closed or has failed. Replaced only under the
+    /// lock of `health`, so that a store that failed stays so until it is opened anew.
     snapshot: ArcSwapOption<Snapshot>,
     /// The state that is on the disk: the same but for relaxed commits. What leaves the host is read from it.
     durable: ArcSwapOption<Snapshot>,

@@ -191,8 +191,8 @@ impl Source {
         !matches!(self, Self::Once)
     }
 
-    /// Opens the store again after it failed, and checks all of it, as it is on the disk: what the system still
-    /// has in memory of a write that failed proves nothing.
+    /// Opens the store again after it failed, and checks all of it, as it is on the disk: what the system
+    /// still has in memory of a write that failed proves nothing.
     pub(super) fn reopen(&mut self, options: &Options) -> Result<Writer, OpenError> {
         let (path, database) = match self {
             Self::File { path, .. } => {

@@ -21,8 +21,8 @@ pub struct Options {
     pub max_outbox_entries: u64,
     /// Bytes of events that may wait for delivery, with the same effect. Default 1 GiB.
     pub max_outbox_bytes: u64,
-    /// How soon after a failure of the disk the store is opened again. Each further attempt waits twice as long, at
-    /// most 30 s. Default 1 s.
+    /// How soon after a failure of the disk the store is opened again. Each further attempt waits twice as
+    /// long, at most 30 s. Default 1 s.
     pub reopen_after: Duration,
     /// For how long commits with [`Durability::Relaxed`] may be not on the disk. Default 100 ms.
     pub relaxed_window: Duration,
@@ -97,8 +97,8 @@ pub enum Durability {
     Relaxed,
 }
 
-/// What one plugin may keep. A write that would pass a quota is an [`Error`](crate::capability::Error) that names
-/// it; the transaction stays usable. Lowering a quota takes nothing away.
+/// What one plugin may keep. A write that would pass a quota is an [`Error`](crate::capability::Error) that
+/// names it; the transaction stays usable. Lowering a quota takes nothing away.
 #[derive(Debug, Clone)]
 pub struct Quota {
     /// Bytes of keys and values. Default 16 GiB.

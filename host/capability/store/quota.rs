@@ -59,7 +59,8 @@ impl SubAssign for Growth {
 }
 
 impl Quota {
-    /// What would be passed if `growth`, part of `all`, came upon `usage`. Who only gives back, passes nothing.
+    /// What would be passed if `growth`, part of `all`, came upon `usage`. Who only gives back, passes
+    /// nothing.
     fn passed(&self, usage: Usage, all: Growth, growth: Growth) -> Option<Error> {
         let over =
             |kept: u64, all: i64, growth: i64, max: u64| growth > 0 && kept.saturating_add_signed(all) > max;
@@ -132,7 +133,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// The size of the value under `key`. It does not count as read: the quota is checked again at the commit.
+    /// The size of the value under `key`. It does not count as read: the quota is checked again at the
+    /// commit.
     fn stored_bytes(&self, snapshot: &Snapshot, key: &[u8]) -> Result<Option<usize>, Error> {
         let stored = snapshot.value_bytes(&self.namespace, key);
         stored.map_err(|error| self.store.read_failed(&error))
@@ -198,7 +200,8 @@ impl Tally {
     }
 }
 
-/// The growth by `commit`, and the sizes it leaves, upon `state` and the `sizes` that the batch has left so far.
+/// The growth by `commit`, and the sizes it leaves, upon `state` and the `sizes` that the batch has left so
+/// far.
 fn measure(
     commit: &Commit,
     sizes: &BTreeMap<Bytes, Option<usize>>,

@@ -1,5 +1,6 @@
-//! What becomes of a store whose disk failed: it is closed, and from time to time opened again, checked from end
-//! to end, and taken into use. No fsync is repeated: after a failed one only the file itself can say what is in it.
+//! What becomes of a store whose disk failed: it is closed, and from time to time opened again, checked from
+//! end to end, and taken into use. No fsync is repeated: after a failed one only the file itself can say what
+//! is in it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

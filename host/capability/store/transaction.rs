@@ -177,7 +177,8 @@ impl Transaction {
         self.stage(key, Write::Put(value))
     }
 
-    /// Stages `value` under `key` if what is there has `version`; false if it has another, or there is nothing.
+    /// Stages `value` under `key` if what is there has `version`; false if it has another, or there is
+    /// nothing.
     ///
     /// # Errors
     /// As [`put`](Self::put).

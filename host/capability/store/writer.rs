@@ -19,8 +19,8 @@ use crate::capability::Namespace;
 /// when the committer ends.
 pub(super) struct Writer {
     database: Database,
-    /// Runs ahead of the file while a batch is being made durable. When that fails the writer is given up, and
-    /// another one begins with what is in the file: nothing is ever taken back.
+    /// Runs ahead of the file while a batch is being made durable. When that fails the writer is given up,
+    /// and another one begins with what is in the file: nothing is ever taken back.
     state: State,
 }
 
@@ -53,7 +53,8 @@ impl Writer {
         Self { database, state }
     }
 
-    /// Numbers no commit as one of `other`'s, of which some may be lost, and is newer than all that was seen of it.
+    /// Numbers no commit as one of `other`'s, of which some may be lost, and is newer than all that was seen
+    /// of it.
     pub(super) fn succeed(&mut self, sequence: u64) {
         self.state.sequence = self.state.sequence.max(sequence) + 1;
     }
@@ -127,8 +128,8 @@ impl Writer {
         }
     }
 
-    /// Writes `commits`, and the cursors if they were moved: all or nothing. They are durable if that is asked for,
-    /// and else with the next write that is.
+    /// Writes `commits`, and the cursors if they were moved: all or nothing. They are durable if that is
+    /// asked for, and else with the next write that is.
     pub(super) fn write(
         &mut self,
         commits: &[Accepted],

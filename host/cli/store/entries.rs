@@ -103,8 +103,8 @@ fn after_all(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// An entry as a line of JSON. Keys are a plugin's choice: whatever a terminal might take for more than text is
-/// escaped.
+/// An entry as a line of JSON. Keys are a plugin's choice: whatever a terminal might take for more than text
+/// is escaped.
 pub(super) fn line(entry: &StoreEntry) -> String {
     let entry = json!({
         "key": key::decode(&entry.key),

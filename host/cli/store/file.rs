@@ -22,8 +22,8 @@ pub(super) struct StatsArgs {
 
 /// Copies the store of all plugins to a new file, from one state and while calls go on.
 ///
-/// The file is a whole store. To restore it: stop the host, put the file in the place of `store/store.redb` in the data
-/// folder, start the host.
+/// The file is a whole store. To restore it: stop the host, put the file in the place of `store/store.redb`
+/// in the data folder, start the host.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct BackupArgs {
     /// The file to be made, on the machine of the host. It must not be there.

@@ -10,10 +10,12 @@ use crate::cli::admin::HostArgs;
 /// Looks into the store of plugins, copies it, checks it.
 ///
 /// Through the host that runs with the data folder, which --data or the configuration file names, by default
-/// `mortise-data` in the current folder; where none runs, on the file itself. Only the user that the host runs as may.
+/// `mortise-data` in the current folder; where none runs, on the file itself. Only the user that the host
+/// runs as may.
 ///
-/// A key is written as a JSON array of its elements, `["orders", "ORD-1"]`: texts, whole numbers, true and false, and
-/// {"bytes": "HEX"}; in a table the first is the table's name. Any other key is its bytes, `0x0a1b`.
+/// A key is written as a JSON array of its elements, `["orders", "ORD-1"]`: texts, whole numbers, true and
+/// false, and {"bytes": "HEX"}; in a table the first is the table's name. Any other key is its bytes,
+/// `0x0a1b`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -34,8 +34,8 @@ pub(super) struct ExportArgs {
 
 /// Writes entries to a plugin's part of the store, as `export` prints them.
 ///
-/// They are written in transactions of up to 500 entries, over what is there. Other entries stay. The plugin's bounds
-/// and quotas hold. When a line is refused, those before it may be written.
+/// They are written in transactions of up to 500 entries, over what is there. Other entries stay. The
+/// plugin's bounds and quotas hold. When a line is refused, those before it may be written.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ImportArgs {
     /// The operator's name of the plugin.

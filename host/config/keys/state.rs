@@ -51,8 +51,8 @@ section! {
     Idempotency at "idempotency" {
         /// How long answers are kept.
         "retention_s" => retention: Duration = seconds(86_400, 1, 31_536_000);
-        /// The most bytes of answers that are kept for one plugin. When there is no room, calls with a new key are
-        /// answered UNAVAILABLE, with nothing changed.
+        /// The most bytes of answers that are kept for one plugin. When there is no room, calls with a new
+        /// key are answered UNAVAILABLE, with nothing changed.
         "max_bytes" => max_bytes: u64 = long_bytes(256 * MIB, MIB, TIB);
         /// How long a call waits while another one with the same key runs. Then it is answered ABORTED.
         "max_wait_ms" => max_wait: Duration = millis(10_000, 0, 3_600_000);

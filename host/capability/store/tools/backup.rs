@@ -35,9 +35,9 @@ pub enum BackupError {
 }
 
 impl View {
-    /// Writes this state to the new file `to`, mode 0600, which is a whole store by itself: put in the place of
-    /// `store.redb` of a host that is stopped, it restores all of it. The file has its name only once it is whole and
-    /// on the disk. Gives its size. Blocks for as long as it takes; calls go on meanwhile.
+    /// Writes this state to the new file `to`, mode 0600, which is a whole store by itself: put in the place
+    /// of `store.redb` of a host that is stopped, it restores all of it. The file has its name only once it
+    /// is whole and on the disk. Gives its size. Blocks for as long as it takes; calls go on meanwhile.
     ///
     /// # Errors
     /// If the file is there, or something cannot be read or written.

@@ -24,8 +24,8 @@ pub fn exists(directory: &Path) -> bool {
     open::path(directory).is_file()
 }
 
-/// Reads the store in `directory` from end to end: every page against its checksum, and what the store counts against
-/// what is there. Nothing is changed, but what a crash has left is put in order.
+/// Reads the store in `directory` from end to end: every page against its checksum, and what the store counts
+/// against what is there. Nothing is changed, but what a crash has left is put in order.
 ///
 /// # Errors
 /// If a host uses it, or it is damaged.
@@ -40,7 +40,8 @@ pub fn verify(directory: &Path, options: &Options) -> Result<Vec<Mismatch>, Open
     })
 }
 
-/// Makes the file of the store in `directory` as small as its content allows. Gives its size before and after.
+/// Makes the file of the store in `directory` as small as its content allows. Gives its size before and
+/// after.
 ///
 /// # Errors
 /// If a host uses it, or it is damaged, or the disk fails.

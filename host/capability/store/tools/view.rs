@@ -6,8 +6,8 @@ use crate::capability::store::usage::Usage;
 use crate::capability::store::{Access, Store, Transaction};
 use crate::capability::{Error, Namespace};
 
-/// One state of the store, to be read for as long as it takes. While it is there, the file keeps what that state
-/// refers to.
+/// One state of the store, to be read for as long as it takes. While it is there, the file keeps what that
+/// state refers to.
 #[derive(Clone)]
 pub struct View {
     pub(super) store: Store,
