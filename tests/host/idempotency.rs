@@ -226,7 +226,8 @@ async fn waiting_for_a_twin_is_bounded(isolation: Isolation) {
     }
     // The deadline bounds it as well.
     let mut late = keyed("k", increment(3_000));
-    late.set_timeout(std::time::Duration::from_millis(20));
+    late.metadata_mut()
+        .insert("grpc-timeout", "20m".parse().expect("a value"));
     let late = host.faults().increment(late).await;
     assert_eq!(late.expect_err("late").code(), Code::DeadlineExceeded);
     let first = first.await.expect("no panic").expect("answered");
@@ -243,7 +244,7 @@ async fn waiting_for_a_twin_is_bounded(isolation: Isolation) {
 async fn keys_belong_to_callers_and_methods(isolation: Isolation) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let keys = folder.path().join("keys.json");
-    let key = TokenKey::hs256(&[7; 32]);
+    let key = TokenKey::es256();
     std::fs::write(&keys, key_set(&[&key])).expect("the folder is there");
     let section = format!(
         "[issuers.accounts]\nissuer = \"https://issuer.test\"\naudiences = [\"orders\"]\nkeys = [{keys:?}]\n\
