@@ -5,8 +5,6 @@ mod file;
 mod key;
 mod transfer;
 
-use crate::cli::admin::HostArgs;
-
 /// Looks into the store of plugins, copies it, checks it.
 ///
 /// Through the host that runs with the data folder, which --data or the configuration file names, by default
