@@ -235,14 +235,12 @@ fn cursor(cursor: Cursor, last: &Option<Vec<u8>>) -> Option<Vec<u8>> {
     }
 }
 
-/// As the bindings choose the code.
+/// As the bindings choose the code, and the SDK passes it on: what only a wrong handler asks for is internal.
 fn code(error: Error) -> String {
     let code = match error.kind() {
-        ErrorKind::InvalidArgument => Code::InvalidArgument,
         ErrorKind::LimitExceeded => Code::ResourceExhausted,
-        ErrorKind::ReadOnly => Code::FailedPrecondition,
         ErrorKind::Unavailable => Code::Unavailable,
-        ErrorKind::Internal => Code::Internal,
+        ErrorKind::InvalidArgument | ErrorKind::ReadOnly | ErrorKind::Internal => Code::Internal,
     };
     code.name().to_owned()
 }
