@@ -57,6 +57,19 @@ async fn a_write_beyond_the_quota_is_refused_and_named() {
 }
 
 #[tokio::test]
+async fn giving_back_and_taking_more_is_taking() {
+    let store = limited(30, 9);
+    set(&store, &[("a", &"x".repeat(19))]).await;
+    let mut transaction = write(&store);
+    assert!(transaction.delete(b"a").unwrap());
+    put(&mut transaction, "b", &"x".repeat(29));
+    let error = transaction.put(b"a", bytes("")).unwrap_err();
+    assert_eq!(error.limit(), Some(30));
+    commit(&store, transaction).await.unwrap();
+    assert_eq!(usage(&store).bytes, 30);
+}
+
+#[tokio::test]
 async fn calls_that_together_pass_the_quota_run_again() {
     let store = limited(1_000, 3);
     let attempts: Vec<_> = ["a", "b", "c", "d", "e"]

@@ -322,11 +322,11 @@ impl Transaction {
     /// Counts a write, unless it lets the store grow beyond its quota.
     fn count_growth(&mut self, store: &Store, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
         let kept = store.entries.get(key).map(|(value, _)| value.len());
-        let growth = Growth::of(key, value.map(<[u8]>::len), kept);
-        let mut all = self.growth;
+        let mut growth = Growth::of(key, value.map(<[u8]>::len), kept);
         if let Some(staged) = self.writes.get(key) {
-            all -= Growth::of(key, staged.as_ref().map(Vec::len), kept);
+            growth -= Growth::of(key, staged.as_ref().map(Vec::len), kept);
         }
+        let mut all = self.growth;
         all += growth;
         store.check_quota(all, growth)?;
         self.growth = all;

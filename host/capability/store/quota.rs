@@ -117,10 +117,11 @@ impl Transaction {
         };
         let replaced = self.stored_bytes(snapshot, key)?;
         let mut exact = *exact;
+        // Upon what is staged: giving back and then taking more is taking.
+        let mut step = Growth::of(key, write, replaced);
         if let Some(staged) = staged {
-            exact -= Growth::of(key, staged, replaced);
+            step -= Growth::of(key, staged, replaced);
         }
-        let step = Growth::of(key, write, replaced);
         exact += step;
         let usage = snapshot.usage_of(&self.namespace);
         if let Some(error) = self.plugin.quota.passed(usage, exact, step) {
