@@ -13,8 +13,11 @@ use crate::admission::Admission;
 use crate::admission::rates::{CallerRates, Rates};
 use crate::auth::Authenticator;
 use crate::capability::Namespace;
-use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
-use crate::capability::store::{Bounds, Options as StoreOptions, Store};
+use crate::capability::events::{
+    JsonLines, Log as EventLog, Relay, RelayOptions, Sink, Subscription, SubscriptionOptions,
+};
+use crate::capability::store::{Bounds, DeferredBounds, Options as StoreOptions, Store};
+use crate::capability::timers::{TimerOptions, Timers};
 use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
@@ -26,6 +29,9 @@ use crate::server::{
     Compression, FrameBudgets, Health, ListenOptions, Listener, Listening, Origins, Proxies, RequestBounds,
     RequestMemory, ServerOptions, Tls, UnixSocketOptions, serve,
 };
+
+/// What sinks have at least to finish what they are writing.
+const MIN_STOP: Duration = Duration::from_secs(5);
 
 /// The plugins that cannot be served, each with its reason. Never empty.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +47,7 @@ pub struct App {
     dispatcher: Arc<Dispatcher>,
     store: Store,
     relay: Relay,
+    timers: Timers,
     listener: Listener,
     admin: Admin,
     /// Turned true when the host is asked to end.
@@ -68,9 +75,6 @@ impl App {
             .create(&server.data)
             .with_context(|| format!("cannot make the data folder {}", server.data.display()))?;
         let store = Store::open(&server.data.join("store"), store_options(config))?;
-        let relay = Relay::start(&store, sinks(config)?, RelayOptions::default())
-            .await
-            .context("cannot deliver events")?;
         let auth = Arc::new(authenticator(config)?);
         let dispatcher = Arc::new(Dispatcher {
             router: Router::default(),
@@ -82,16 +86,30 @@ impl App {
             log: CallLog::new((!config.log.slow_call.is_zero()).then_some(config.log.slow_call)),
             unrouted: Reasons::default(),
         });
+        let stopping = watch::Sender::new(false);
+        let mut sinks = sinks(config)?;
+        let mut subscriptions = Vec::new();
+        for options in subscription_options(config)? {
+            let name = options.name.clone();
+            let subscription = Subscription::new(&store, dispatcher.clone(), options, stopping.subscribe());
+            subscriptions.push((name, subscription.metrics()));
+            sinks.push(Box::new(subscription));
+        }
+        let relay = Relay::start(&store, sinks, RelayOptions::default())
+            .await
+            .context("cannot deliver events")?;
+        let timers = Timers::start(&store, dispatcher.clone(), timer_options(config));
         let loader = Loader::for_serving(config)?;
         let registry = Registry::new(loader, dispatcher.clone(), PluginSettings::all(config)?);
         let registry = Arc::new(registry);
-        let stopping = watch::Sender::new(false);
         let host = Host {
             parts: Collector {
                 registry: registry.clone(),
                 dispatcher: dispatcher.clone(),
                 store: store.clone(),
                 events: relay.progress(),
+                subscriptions,
+                timers: timers.metrics(),
                 connections: listener.metrics().clone(),
                 draining: stopping.subscribe(),
             },
@@ -104,6 +122,7 @@ impl App {
             dispatcher,
             store,
             relay,
+            timers,
             listener,
             admin,
             stopping,
@@ -179,6 +198,7 @@ impl App {
             () = &mut server => {}
             () = shutdown => {
                 self.stopping.send_replace(true);
+                self.timers.close();
                 // New calls are still served while load balancers take notice.
                 let delay = tokio::time::sleep(self.drain_delay);
                 tokio::select! {
@@ -191,7 +211,16 @@ impl App {
                 }
             }
         }
-        self.relay.stop().await;
+        // The calls that the host makes itself had as long as those of clients.
+        let stopped = async {
+            tokio::join!(self.timers.stop(), self.relay.stop());
+        };
+        if tokio::time::timeout(self.drain_timeout.max(MIN_STOP), stopped)
+            .await
+            .is_err()
+        {
+            tracing::warn!("drain_timeout_ms passed: deliveries of events and calls of timers are cut off");
+        }
         // While the data folder's lock is held: after it the socket may be another host's.
         drop(self.admin);
         self.store.close();
@@ -209,6 +238,14 @@ fn store_options(config: &Config) -> StoreOptions {
         max_log_bytes: store.conflict_log_bytes,
         max_outbox_entries: events.max_undelivered,
         max_outbox_bytes: events.max_undelivered_bytes,
+        deferred: DeferredBounds {
+            max_per_call: config.timers.max_per_call,
+            max_request_bytes: config.timers.max_request_bytes,
+            max_pending: config.timers.max_pending,
+            max_pending_bytes: config.timers.max_pending_bytes,
+            max_dead_letters: events.max_dead_letters,
+            max_dead_letter_bytes: events.max_dead_letter_bytes,
+        },
         bounds: Bounds {
             max_key_bytes: store.max_key_bytes,
             max_value_bytes: store.max_value_bytes,
@@ -228,6 +265,33 @@ fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
         sinks.push(Box::new(journal));
     }
     Ok(sinks)
+}
+
+/// Every `[subscriptions.NAME]`.
+fn subscription_options(config: &Config) -> anyhow::Result<Vec<SubscriptionOptions>> {
+    let subscriptions = config.subscriptions.iter().map(|(name, subscription)| {
+        Ok(SubscriptionOptions {
+            name: name.to_string(),
+            topics: subscription.topics.clone(),
+            plugin: Namespace::new(&subscription.plugin)?,
+            method: format!("/{}", subscription.method),
+            max_concurrent: subscription.max_concurrent,
+            max_attempts: subscription.max_attempts,
+            timeout: subscription.timeout,
+            backoff: SubscriptionOptions::BACKOFF,
+        })
+    });
+    subscriptions.collect()
+}
+
+fn timer_options(config: &Config) -> TimerOptions {
+    let timers = &config.timers;
+    TimerOptions {
+        max_concurrent: timers.max_concurrent,
+        max_attempts: timers.max_attempts,
+        timeout: timers.timeout,
+        ..TimerOptions::default()
+    }
 }
 
 fn authenticator(config: &Config) -> anyhow::Result<Authenticator> {

@@ -1,5 +1,7 @@
 //! One call, straight through.
 
+mod host_call;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +91,17 @@ enum Answer {
     },
 }
 
+impl Answer {
+    /// Of a call whose errand another one has settled: nobody reads it.
+    fn settled_before() -> Self {
+        Self::Ok {
+            message: Vec::new(),
+            metadata: AnswerMetadata::default(),
+            compress_min_bytes: 0,
+        }
+    }
+}
+
 impl Dispatcher {
     /// Serves one unary call from its headers to its answer. Dropping the future cancels the call: the guest
     /// stops, and what it staged is discarded unless its commit was already accepted.
@@ -152,7 +165,7 @@ impl Dispatcher {
         let mut record = route.generation.metrics.begin(route.method, arrived);
         let id = format!("{:032x}", rand::random::<u128>());
         let trace = TraceContext::of(&head.headers);
-        let span = CallLog::span(&id, &head, &route, trace.as_ref());
+        let span = CallLog::span(&id, path, &head.headers, &route, trace.as_ref());
         async {
             let identity = Identity { id, trace, peer };
             let outcome = self.answer(head, body, identity, &route, &mut record).await;
@@ -202,6 +215,8 @@ impl Dispatcher {
             trace: identity.trace,
             peer: identity.peer,
             principal,
+            hops: 0,
+            errand: None,
             decisions: Mutex::default(),
             upstream: Journal::default(),
         };
@@ -250,10 +265,14 @@ impl Dispatcher {
                 tracing::Span::current().record("attempt", number);
                 record.retry();
             }
+            let mut transaction = self.store.begin(&generation.name, access);
+            if !call.begin(&mut transaction)? {
+                return Ok(Answer::settled_before());
+            }
             let attempt = Attempt {
                 call: call.clone(),
                 number,
-                transaction: self.store.begin(&generation.name, access),
+                transaction,
                 answer: AnswerMetadata::default(),
                 decisions_asked: 0,
                 upstream: Usage::default(),

@@ -37,6 +37,11 @@ impl Namespace {
         }
     }
 
+    /// What the host's own rows go by; no plugin can have this name.
+    pub(in crate::capability) fn of_host() -> Self {
+        Self("/host".into())
+    }
+
     /// The name as the operator wrote it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -68,6 +68,8 @@ enum Command {
     Reload(admin::reload::ReloadArgs),
     LogFilter(admin::log_filter::LogFilterArgs),
     Metrics(admin::metrics::MetricsArgs),
+    Events(admin::events::EventsArgs),
+    Timers(admin::timers::TimersArgs),
     Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -87,6 +89,8 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => admin::reload::run(args),
         Command::LogFilter(args) => admin::log_filter::run(args),
         Command::Metrics(args) => admin::metrics::run(args),
+        Command::Events(args) => admin::events::run(args),
+        Command::Timers(args) => admin::timers::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completions(args) => completions::run(args),
     };

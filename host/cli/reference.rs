@@ -19,6 +19,10 @@ pub fn markdown() -> String {
     for command in cli.get_subcommands_mut() {
         let name = command.get_name().to_owned();
         let _ = write!(page, "\n## `mortise {name}`\n\n```text\n{}\n```\n", help(command));
+        for part in command.get_subcommands_mut() {
+            let name = format!("{name} {}", part.get_name());
+            let _ = write!(page, "\n### `mortise {name}`\n\n```text\n{}\n```\n", help(part));
+        }
     }
     page
 }

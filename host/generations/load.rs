@@ -1,6 +1,7 @@
 //! From a file to a generation: read, check, compile, link, describe. Each step can refuse, and a refusal
 //! changes nothing.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -159,7 +160,8 @@ impl Loader {
         let Prepared { program, description } = self.prepare(artifact, plugin).await?;
         gate::check_grants(&description, &plugin.config.grants).map_err(gate)?;
         gate::check_config(&description, &plugin.config.config).map_err(gate)?;
-        let context = self.context(plugin, self.upstreams(plugin, &description));
+        let methods = description.methods.iter().map(|method| method.path.clone());
+        let context = self.context(plugin, self.upstreams(plugin, &description), methods.collect());
         let paths = description.methods.iter().map(|method| method.path.as_str());
         let metrics = GenerationMetrics::new(plugin.metrics.clone(), paths);
         Ok(Generation {
@@ -210,7 +212,7 @@ impl Loader {
             reason: short(&error),
         })?;
         // While it describes itself there is no call, so it needs nothing outside.
-        let context = Arc::new(self.context(plugin, Granted::default()));
+        let context = Arc::new(self.context(plugin, Granted::default(), HashSet::new()));
         let description = self.describe(&program, &context, &file).await?;
         tracing::debug!(plugin = %plugin.name, cached, ms = started.elapsed().as_millis() as u64, "loaded");
         Ok(Prepared { program, description })
@@ -269,7 +271,12 @@ impl Loader {
             .grant(asked, config.max_upstream_calls, config.max_upstream_bytes)
     }
 
-    fn context(&self, plugin: &PluginSettings, upstreams: Granted) -> PluginContext {
+    fn context(
+        &self,
+        plugin: &PluginSettings,
+        upstreams: Granted,
+        methods: HashSet<String>,
+    ) -> PluginContext {
         let config = &plugin.config;
         PluginContext {
             name: plugin.name.clone(),
@@ -280,6 +287,7 @@ impl Loader {
                 .collect(),
             rate_limits: self.rate_limits.clone(),
             upstreams,
+            methods,
             sandbox: SandboxLimits {
                 memory_bytes: config.max_memory_bytes,
                 table_elements: config.max_table_elements,

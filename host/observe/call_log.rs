@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::request::Parts;
+use http::HeaderMap;
 use tracing::Span;
 use tracing::field::{Empty, display};
 
@@ -39,12 +39,18 @@ impl CallLog {
     }
 
     /// The span of one call. Nothing is formatted for it if spans of this level are not written.
-    pub fn span(id: &str, head: &Parts, route: &Route, trace: Option<&TraceContext>) -> Span {
+    pub fn span(
+        id: &str,
+        path: &str,
+        headers: &HeaderMap,
+        route: &Route,
+        trace: Option<&TraceContext>,
+    ) -> Span {
         let generation = &route.generation;
         let span = tracing::info_span!(
             "call",
             id,
-            method = head.uri.path(),
+            method = path,
             plugin = generation.name.as_str(),
             generation = generation.number,
             request_id = Empty,
@@ -57,7 +63,7 @@ impl CallLog {
         if span.is_disabled() {
             return span;
         }
-        if let Some(request_id) = head.headers.get("x-request-id") {
+        if let Some(request_id) = headers.get("x-request-id") {
             let request_id = String::from_utf8_lossy(request_id.as_bytes());
             span.record("request_id", printable(&request_id, MAX_SHOWN_BYTES));
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::mortise;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "serve",
     "dev",
     "new",
@@ -16,6 +16,8 @@ const COMMANDS: [&str; 13] = [
     "reload",
     "log-filter",
     "metrics",
+    "events",
+    "timers",
     "explain",
     "completions",
 ];

@@ -3,10 +3,14 @@
 
 mod anomalies;
 mod commits;
+mod consumer;
 mod crash;
+mod crash_calls;
 mod delivery;
 mod failures;
 mod model;
 mod opening;
+mod subscriptions;
 mod support;
+mod timers;
 mod transactions;

@@ -33,6 +33,9 @@ pub(crate) mod pb {
     pub(crate) mod caller {
         include!(concat!(env!("OUT_DIR"), "/caller.v1.rs"));
     }
+    pub(crate) mod tally {
+        include!(concat!(env!("OUT_DIR"), "/tally.v1.rs"));
+    }
     pub(crate) mod faults {
         include!(concat!(env!("OUT_DIR"), "/faults.v1.rs"));
     }

@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::call::Event;
 use super::refusal::{invalid, over_limit, read_only};
+use super::timers::{StagedTimers, Timers};
 use crate::bindings::mortise::plugin::store::{Direction, Entry, Page, Range, Versioned};
 use crate::bindings::mortise::plugin::types::Error;
 
@@ -21,6 +23,7 @@ const MAX_TOPIC_BYTES: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Store {
     entries: BTreeMap<Vec<u8>, (Vec<u8>, u64)>,
+    pub(super) timers: Timers,
     commits: u64,
 }
 
@@ -42,15 +45,29 @@ impl Store {
             .map(|(key, (value, _))| (key.as_slice(), value.as_slice()))
     }
 
-    pub(super) fn commit(&mut self, transaction: Transaction) -> Vec<Event> {
-        self.commits += u64::from(!transaction.writes.is_empty());
-        for (key, value) in transaction.writes {
+    /// The events, which have their ids and time now.
+    pub(super) fn commit(&mut self, transaction: Transaction, now: SystemTime) -> Vec<Event> {
+        let Transaction {
+            writes,
+            mut events,
+            timers,
+            ..
+        } = transaction;
+        let is_empty = writes.is_empty() && events.is_empty() && timers.is_empty();
+        self.commits += u64::from(!is_empty);
+        self.timers.count_scheduled(&timers);
+        self.timers.apply(timers);
+        for (index, event) in events.iter_mut().enumerate() {
+            event.id = format!("test-{}-{index}", self.commits);
+            event.time = now;
+        }
+        for (key, value) in writes {
             match value {
                 Some(value) => self.entries.insert(key, (value, self.commits)),
                 None => self.entries.remove(&key),
             };
         }
-        transaction.events
+        events
     }
 }
 
@@ -61,14 +78,17 @@ pub(super) struct Transaction {
     /// None stands for a deletion.
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     events: Vec<Event>,
+    timers: StagedTimers,
+    hops: u32,
     operations: usize,
     staged_bytes: usize,
 }
 
 impl Transaction {
-    pub(super) fn new(read_only: bool) -> Transaction {
+    pub(super) fn new(read_only: bool, hops: u32) -> Transaction {
         Transaction {
             read_only,
+            hops,
             ..Transaction::default()
         }
     }
@@ -130,11 +150,40 @@ impl Transaction {
         }
         self.stage_bytes(topic.len() + key.len() + payload.len())?;
         self.events.push(Event {
+            // It gets these when it is committed.
+            id: String::new(),
+            time: UNIX_EPOCH,
             topic: topic.into(),
             key: key.into(),
             payload: payload.into(),
+            hops: self.hops,
         });
         Ok(())
+    }
+
+    pub(super) fn schedule(
+        &mut self,
+        store: &Store,
+        when: u64,
+        method: &str,
+        request: &[u8],
+    ) -> Result<String, Error> {
+        self.begin_write(&[], &[])?;
+        let id = self
+            .timers
+            .schedule(&store.timers, when, method, request, self.hops)?;
+        self.stage_bytes(method.len() + request.len())?;
+        Ok(id)
+    }
+
+    pub(super) fn cancel(&mut self, store: &Store, id: &str) -> Result<bool, Error> {
+        self.begin_write(&[], &[])?;
+        Ok(self.timers.settle(&store.timers, id))
+    }
+
+    /// The timer that this call is made for is there no more once it has committed.
+    pub(super) fn settle(&mut self, store: &Store, id: &str) {
+        self.timers.settle(&store.timers, id);
     }
 
     pub(super) fn scan(&mut self, store: &Store, range: &Range) -> Result<Page, Error> {

@@ -15,6 +15,7 @@ use super::queue::{Commit, Request, answer};
 use super::snapshot::Snapshot;
 use super::submission::{CommitError, Committed, Outcome};
 use super::writer::{Accepted, WriteError, Writer};
+use crate::capability::Namespace;
 
 /// The most commits in one batch: bounds how long the first of them waits for the others.
 const MAX_BATCH_COMMITS: usize = 1_024;
@@ -26,6 +27,8 @@ pub(super) struct Committer {
     requests: Receiver<Request>,
     writer: Writer,
     log: CommitLog,
+    /// Under which the log has the host's own rows.
+    host: Namespace,
     /// Those that may still be in use, oldest first.
     snapshots: Vec<(u64, Weak<Snapshot>)>,
 }
@@ -50,6 +53,7 @@ impl Committer {
             requests,
             writer,
             log,
+            host: Namespace::of_host(),
             snapshots: Vec::new(),
         };
         committer.publish();
@@ -125,12 +129,20 @@ impl Committer {
             return;
         }
         if let Some(snapshot) = commit.snapshot.take()
-            && self
+            && (self
                 .log
                 .conflicts(&commit.namespace, snapshot.sequence, &commit.reads)
+                || self
+                    .log
+                    .conflicts(&self.host, snapshot.sequence, &commit.host.reads))
         {
             self.shared.metrics.conflicts.increment();
             return batch.conflicts.push(commit.outcome);
+        }
+        let (host, levels) = (&commit.host, &self.shared.deferred);
+        if !levels.has_room(&commit.namespace, &host.pending, &self.shared.options.deferred) {
+            let full = CommitError::Unavailable("the plugin has too many timers pending");
+            return answer(commit.outcome, Err(full));
         }
         let Some(sequence) = self.writer.accept(&commit.events, &self.shared.options) else {
             return answer(
@@ -138,8 +150,11 @@ impl Committer {
                 Err(CommitError::Unavailable("the outbox of events is full")),
             );
         };
+        levels.apply(&commit.namespace, &host.pending, &host.dead);
         let keys = commit.writes.keys().cloned().collect();
         self.log.record(commit.namespace.clone(), sequence, keys);
+        let keys = commit.host.writes.keys().cloned().collect();
+        self.log.record(self.host.clone(), sequence, keys);
         batch.commits.push(Accepted { sequence, commit });
     }
 
@@ -206,9 +221,10 @@ impl Committer {
     }
 
     fn acknowledge(&self, batch: Batch) {
-        let mut published = false;
+        let (mut published, mut scheduled) = (false, false);
         for Accepted { sequence, commit } in batch.commits {
             published |= !commit.events.is_empty();
+            scheduled |= commit.host.schedules;
             answer(
                 commit.outcome,
                 Ok(Committed {
@@ -221,6 +237,9 @@ impl Committer {
         }
         if published {
             self.shared.published.send_replace(self.writer.sequence());
+        }
+        if scheduled {
+            self.shared.scheduled.send_replace(self.writer.sequence());
         }
     }
 }

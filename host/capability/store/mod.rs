@@ -15,6 +15,7 @@
 
 mod commit_log;
 mod committer;
+mod deferred;
 mod layout;
 mod lock;
 mod metrics;
@@ -39,6 +40,10 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+pub use deferred::{
+    CallId, DeadLetter, DeferredBounds, DeferredCall, DeferredCalls, Errand, EventHeader, Failed,
+    Page as DeferredPage, Usage,
+};
 pub use metrics::StoreMetrics;
 pub use open::OpenError;
 pub use options::{Bounds, Options};
@@ -49,6 +54,7 @@ pub use submission::{CommitError, Committed, Submission};
 pub use transaction::{Access, Transaction, Versioned};
 
 use super::{Error, Namespace};
+use deferred::Levels;
 use queue::{Commit, CommitQueue, Request};
 use snapshot::Snapshot;
 use submission::Ticket;
@@ -90,6 +96,10 @@ struct Shared {
     directory: PathBuf,
     /// The last commit that published events. Also notified when the store ends.
     published: watch::Sender<u64>,
+    /// The last commit that scheduled calls. Also notified when the store ends.
+    scheduled: watch::Sender<u64>,
+    /// How much is deferred.
+    deferred: Levels,
 }
 
 impl Store {
@@ -118,7 +128,7 @@ impl Store {
         Self::start(open::storage(storage, &options)?, options, Path::new("storage"))
     }
 
-    fn start(writer: Writer, options: Options, path: &Path) -> Result<Self, OpenError> {
+    fn start((writer, deferred): (Writer, Levels), options: Options, path: &Path) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared {
             options,
             snapshot: ArcSwapOption::empty(),
@@ -127,6 +137,8 @@ impl Store {
             metrics: StoreMetrics::default(),
             directory: path.to_owned(),
             published: watch::Sender::new(writer.sequence()),
+            scheduled: watch::Sender::new(writer.sequence()),
+            deferred,
         });
         let queue = CommitQueue::start(shared.clone(), writer);
         let queue = queue.map_err(|cause| OpenError::Io {
@@ -160,12 +172,14 @@ impl Store {
         let ticket = Arc::new(Ticket::default());
         let (sender, outcome) = oneshot::channel();
         let commit = Commit {
-            bytes: transaction.staged_bytes() + transaction.reads.bytes(),
+            bytes: transaction.staged_bytes() + transaction.reads.bytes() + transaction.host.bytes(),
             snapshot: transaction.snapshot(),
             namespace: transaction.namespace,
             reads: transaction.reads,
             writes: transaction.writes,
             events: transaction.events,
+            hops: transaction.hops,
+            host: transaction.host,
             submitted: Instant::now(),
             ticket: ticket.clone(),
             outcome: sender,
@@ -201,6 +215,11 @@ impl Store {
     /// Blocks the calling thread for as long as the last batch takes.
     pub fn close(&self) {
         self.queue.close();
+    }
+
+    /// The calls that the host is to make later.
+    pub fn deferred(&self) -> DeferredCalls {
+        DeferredCalls::new(self.clone())
     }
 
     /// The events that wait for delivery.
@@ -259,6 +278,7 @@ impl Shared {
         *health = end;
         self.snapshot.store(None);
         self.published.send_modify(|_| ());
+        self.scheduled.send_modify(|_| ());
         true
     }
 

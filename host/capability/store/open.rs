@@ -5,10 +5,12 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend,
+    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageBackend, TableError,
 };
 
 use super::Options;
+use super::deferred::{Levels, SIZED, sizes};
 use super::layout;
 use super::lock::{DirectoryLock, LockError, private_file};
 use super::outbox::Position;
@@ -99,7 +101,7 @@ pub(super) fn file_bytes(directory: &Path) -> Option<u64> {
 }
 
 /// Opens the store in `directory`; creates both if need be.
-pub(super) fn file(directory: &Path, options: &Options) -> Result<Writer, OpenError> {
+pub(super) fn file(directory: &Path, options: &Options) -> Result<(Writer, Levels), OpenError> {
     let lock = DirectoryLock::acquire(directory).map_err(|error| match error {
         LockError::InUse => OpenError::InUse(directory.to_owned()),
         LockError::Io(path, cause) => OpenError::io(&path, cause),
@@ -118,29 +120,32 @@ pub(super) fn file(directory: &Path, options: &Options) -> Result<Writer, OpenEr
         let database = builder
             .open(&path)
             .map_err(|e| OpenError::redb(&path, e.into()))?;
-        let state = read_state(&path, &database)?;
-        Ok((database, state))
+        let (state, levels) = read_state(&path, &database)?;
+        Ok((database, state, levels))
     });
-    let (database, state) = opened.unwrap_or_else(|_| {
+    let (database, state, levels) = opened.unwrap_or_else(|_| {
         let cause = "its structure is not valid".to_owned();
         Err(OpenError::Corrupt {
             path: path.clone(),
             cause,
         })
     })?;
-    Ok(Writer::new(database, state, Some(lock)))
+    Ok((Writer::new(database, state, Some(lock)), levels))
 }
 
 /// Makes a new store on `storage`, which is empty.
-pub(super) fn storage(storage: impl StorageBackend, options: &Options) -> Result<Writer, OpenError> {
+pub(super) fn storage(
+    storage: impl StorageBackend,
+    options: &Options,
+) -> Result<(Writer, Levels), OpenError> {
     let name = Path::new("storage");
     let created = Builder::new()
         .set_cache_size(options.cache_bytes)
         .create_with_backend(storage);
     let database = created.map_err(|e| OpenError::redb(name, e.into()))?;
     initialise(&database).map_err(|e| OpenError::redb(name, e))?;
-    let state = read_state(name, &database)?;
-    Ok(Writer::new(database, state, None))
+    let (state, levels) = read_state(name, &database)?;
+    Ok((Writer::new(database, state, None), levels))
 }
 
 /// A crash while it runs leaves no store, or a whole one.
@@ -176,7 +181,7 @@ fn initialise(database: &Database) -> Result<(), redb::Error> {
     Ok(transaction.commit()?)
 }
 
-fn read_state(path: &Path, database: &Database) -> Result<State, OpenError> {
+fn read_state(path: &Path, database: &Database) -> Result<(State, Levels), OpenError> {
     let failed = |e: redb::Error| OpenError::redb(path, e);
     let corrupt = |cause: &str| OpenError::Corrupt {
         path: path.to_owned(),
@@ -199,16 +204,36 @@ fn read_state(path: &Path, database: &Database) -> Result<State, OpenError> {
     let outbox = read.open_table(layout::OUTBOX).map_err(|e| failed(e.into()))?;
     let cursors = read.open_table(layout::CURSORS).map_err(|e| failed(e.into()))?;
     let rows = cursors.iter().map_err(|e| failed(e.into()))?;
+    let levels = read_levels(path, &read)?;
     let cursors = rows.map(|row| {
         let (sink, position) = row.map_err(|e| failed(e.into()))?;
         Ok((sink.value().into(), Position::from_key(position.value())))
     });
-    Ok(State {
+    let state = State {
         sequence: number(layout::META_SEQUENCE)?,
         outbox_entries: outbox.len().map_err(|e| failed(e.into()))?,
         outbox_bytes: number(layout::META_OUTBOX_BYTES)?,
         cursors: cursors.collect::<Result<_, OpenError>>()?,
-    })
+    };
+    Ok((state, levels))
+}
+
+/// Counts what is deferred and what is dead.
+fn read_levels(path: &Path, read: &ReadTransaction) -> Result<Levels, OpenError> {
+    let failed = |e: redb::Error| OpenError::redb(path, e);
+    let levels = Levels::default();
+    let table = match read.open_table(layout::data(layout::HOST)) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(levels),
+        Err(error) => return Err(failed(error.into())),
+    };
+    for row in table.range::<&[u8]>(SIZED).map_err(|e| failed(e.into()))? {
+        let (key, row) = row.map_err(|e| failed(e.into()))?;
+        if let Some((plugin, bytes)) = sizes(key.value(), row.value().1) {
+            levels.found(plugin, bytes);
+        }
+    }
+    Ok(levels)
 }
 
 fn log_repair(session: &mut redb::RepairSession) {

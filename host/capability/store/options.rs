@@ -1,3 +1,5 @@
+use super::deferred::DeferredBounds;
+
 /// How a [`Store`](super::Store) is opened. Every field is a bound on memory, disk or work.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -18,6 +20,8 @@ pub struct Options {
     pub max_outbox_bytes: u64,
     /// What one call may do.
     pub bounds: Bounds,
+    /// What may be left for later.
+    pub deferred: DeferredBounds,
 }
 
 impl Default for Options {
@@ -30,6 +34,7 @@ impl Default for Options {
             max_outbox_entries: 100_000,
             max_outbox_bytes: 1 << 30,
             bounds: Bounds::default(),
+            deferred: DeferredBounds::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::committer::Committer;
+use super::deferred::HostRows;
 use super::outbox::{Position, StagedEvent};
 use super::read_set::ReadSet;
 use super::snapshot::Snapshot;
@@ -43,6 +44,8 @@ pub(super) struct Commit {
     pub(super) reads: ReadSet,
     pub(super) writes: BTreeMap<Bytes, Write>,
     pub(super) events: Vec<StagedEvent>,
+    pub(super) hops: u32,
+    pub(super) host: HostRows,
     pub(super) submitted: Instant,
     /// What it counts against the bounds of the queue and of a batch.
     pub(super) bytes: usize,

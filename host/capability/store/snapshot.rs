@@ -17,7 +17,16 @@ pub(super) type DataTable = ReadOnlyTable<&'static [u8], DataRow>;
 impl Snapshot {
     /// None if the plugin never wrote anything.
     pub(super) fn table(&self, namespace: &Namespace) -> Result<Option<DataTable>, StorageError> {
-        match self.read.open_table(layout::data(namespace.as_str())) {
+        self.data(namespace.as_str())
+    }
+
+    /// The host's own rows; none if there never were any.
+    pub(super) fn host_table(&self) -> Result<Option<DataTable>, StorageError> {
+        self.data(layout::HOST)
+    }
+
+    fn data(&self, name: &str) -> Result<Option<DataTable>, StorageError> {
+        match self.read.open_table(layout::data(name)) {
             Ok(table) => Ok(Some(table)),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
             Err(TableError::Storage(error)) => Err(error),

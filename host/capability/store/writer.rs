@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
 
 use super::Options;
+use super::deferred::{ACKNOWLEDGEMENTS, acknowledged};
 use super::layout;
 use super::lock::DirectoryLock;
 use super::outbox::{self, Position, StagedEvent};
@@ -144,7 +145,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the cursors and drops the events that every sink has.
+    /// Writes the cursors, and drops the acknowledgements that they have passed and the events that every sink has.
     fn apply_cursors(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         let state = &mut self.state;
         let mut cursors = transaction.open_table(layout::CURSORS)?;
@@ -152,6 +153,12 @@ impl Writer {
         for (sink, position) in &state.cursors {
             cursors.insert(&**sink, position.key())?;
         }
+        let mut host = transaction.open_table(layout::data(layout::HOST))?;
+        host.retain_in(ACKNOWLEDGEMENTS, |key, _| {
+            acknowledged(key).is_some_and(|(sink, position)| {
+                state.cursors.get(sink).is_some_and(|cursor| position > *cursor)
+            })
+        })?;
         if let Some(through) = state.cursors.values().min() {
             let mut events = transaction.open_table(layout::OUTBOX)?;
             let trimmed = outbox::trim(&mut events, *through)?;
@@ -165,20 +172,21 @@ impl Writer {
 fn apply_writes(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<(), redb::Error> {
     let mut tables = HashMap::new();
     for Accepted { sequence, commit } in commits {
-        if commit.writes.is_empty() {
-            continue;
-        }
-        let table = match tables.entry(&commit.namespace) {
-            Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(closed) => {
-                closed.insert(transaction.open_table(layout::data(commit.namespace.as_str()))?)
+        let own = (commit.namespace.as_str(), &commit.writes);
+        for (name, writes) in [own, (layout::HOST, &commit.host.writes)] {
+            if writes.is_empty() {
+                continue;
             }
-        };
-        for (key, write) in &commit.writes {
-            match write {
-                Write::Put(value) => table.insert(&**key, (*sequence, &**value))?,
-                Write::Delete => table.remove(&**key)?,
+            let table = match tables.entry(name) {
+                Entry::Occupied(open) => open.into_mut(),
+                Entry::Vacant(closed) => closed.insert(transaction.open_table(layout::data(name))?),
             };
+            for (key, write) in writes {
+                match write {
+                    Write::Put(value) => table.insert(&**key, (*sequence, &**value))?,
+                    Write::Delete => table.remove(&**key)?,
+                };
+            }
         }
     }
     Ok(())
@@ -195,7 +203,7 @@ fn apply_events(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<
     let mut outbox = transaction.open_table(layout::OUTBOX)?;
     for Accepted { sequence, commit } in commits {
         for (index, event) in (0..).zip(&commit.events) {
-            outbox.insert((*sequence, index), event.row(now, &commit.namespace))?;
+            outbox.insert((*sequence, index), event.row(now, commit.hops, &commit.namespace))?;
         }
     }
     Ok(())

@@ -13,11 +13,13 @@ use crate::admin::pb::admin_client::AdminClient;
 use crate::admin::{ConnectError, connect, pb};
 use crate::config::{Config, ConfigErrors, Overrides};
 
+pub(super) mod events;
 pub(super) mod generations;
 pub(super) mod log_filter;
 pub(super) mod metrics;
 pub(super) mod reload;
 pub(super) mod status;
+pub(super) mod timers;
 
 /// How long a host may take to answer. Compiling a large plugin takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(300);

@@ -9,6 +9,7 @@ mod method;
 mod plugin;
 mod server;
 mod state;
+mod subscription;
 mod upstream;
 
 pub use admin::Admin;
@@ -19,6 +20,7 @@ pub use method::Method;
 pub use plugin::{Isolation, Plugin};
 pub use server::Server;
 pub use state::{Events, RateLimits, Store};
+pub use subscription::{Subscription, Timers};
 pub use upstream::Upstream;
 
 use super::section::Section;
@@ -28,6 +30,8 @@ pub(super) const SECTIONS: &[Section] = &[
     Server::SECTION,
     Store::SECTION,
     Events::SECTION,
+    Subscription::SECTION,
+    Timers::SECTION,
     RateLimits::SECTION,
     Log::SECTION,
     Admin::SECTION,

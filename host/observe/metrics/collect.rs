@@ -1,5 +1,6 @@
 //! Gathers every figure of the table.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -9,8 +10,9 @@ use super::generation::{GenerationMetrics, Identity, Method, State};
 use super::instrument::nanos;
 use super::page::Page;
 use super::{process, table};
-use crate::capability::events::Progress;
+use crate::capability::events::{Progress, SubscriptionMetrics};
 use crate::capability::store::{Health, Store};
+use crate::capability::timers::TimerMetrics;
 use crate::dispatch::Dispatcher;
 use crate::generations::Registry;
 use crate::server::ConnectionMetrics;
@@ -27,6 +29,10 @@ pub struct Collector {
     pub store: Store,
     /// Events.
     pub events: Progress,
+    /// Deliveries into plugins, by the names of the subscriptions.
+    pub subscriptions: Vec<(String, Arc<SubscriptionMetrics>)>,
+    /// Calls that were left for later.
+    pub timers: Arc<TimerMetrics>,
     /// Clients.
     pub connections: Arc<ConnectionMetrics>,
     /// True once the host was asked to end.
@@ -53,6 +59,7 @@ impl Collector {
         self.generation_sizes(&mut page, &generations);
         self.store(&mut page);
         self.events(&mut page);
+        self.deferred(&mut page);
         self.upstreams(&mut page);
         self.connections(&mut page);
         let mut build = page.family(&table::BUILD);
@@ -238,6 +245,55 @@ impl Collector {
             &table::EVENTS_UNDELIVERED_BYTES,
             metrics.undelivered_bytes.value(),
         );
+    }
+
+    fn deferred(&self, page: &mut Page) {
+        for (metric, figure) in [
+            (
+                &table::SUBSCRIPTION_DELIVERIES,
+                (|metrics| metrics.delivered.value()) as fn(&SubscriptionMetrics) -> u64,
+            ),
+            (&table::SUBSCRIPTION_FAILURES, |metrics| metrics.failed.value()),
+        ] {
+            let mut family = page.family(metric);
+            for (name, metrics) in &self.subscriptions {
+                family.sample(&[name], figure(metrics));
+            }
+        }
+        let (metrics, calls) = (self.store.metrics(), self.store.deferred());
+        let dead = calls.dead();
+        page.single(&table::DEAD_LETTERS_ADDED, metrics.dead_letters.value());
+        page.single(&table::DEAD_LETTERS_DROPPED, metrics.dead_letters_dropped.value());
+        page.single(&table::DEAD_LETTERS, dead.count);
+        page.single(&table::DEAD_LETTER_BYTES, dead.bytes);
+        let pending: BTreeMap<_, _> = calls.pending().collect();
+        let plugins = || self.registry.plugins().iter().map(|plugin| &plugin.name);
+        let usage = |plugin| pending.get(plugin).copied().unwrap_or_default();
+        let mut family = page.family(&table::TIMERS_PENDING);
+        for plugin in plugins() {
+            family.sample(&[plugin], usage(plugin).count);
+        }
+        let mut family = page.family(&table::TIMERS_PENDING_BYTES);
+        for plugin in plugins() {
+            family.sample(&[plugin], usage(plugin).bytes);
+        }
+        let mut family = page.family(&table::TIMER_LAG_SECONDS);
+        for plugin in plugins() {
+            if let Ok(first) = calls.first(plugin, 1) {
+                let overdue = first.first().and_then(|(due, _)| due.elapsed().ok());
+                family.sample(&[plugin], nanos(overdue.unwrap_or_default()));
+            }
+        }
+        let counts = self.timers.counts();
+        let count = |plugin| counts.get(plugin).copied().unwrap_or_default();
+        let mut family = page.family(&table::TIMERS_FIRED);
+        for plugin in plugins() {
+            family.sample(&[plugin], count(plugin).fired);
+        }
+        let mut family = page.family(&table::TIMER_FAILURES);
+        for plugin in plugins() {
+            family.sample(&[plugin], count(plugin).failed);
+        }
     }
 
     fn upstreams(&self, page: &mut Page) {

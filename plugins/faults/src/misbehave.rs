@@ -4,9 +4,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use mortise_guest::bindings::mortise::plugin::{log, store};
-use mortise_guest::{Call, Rate, Status};
+use mortise_guest::{Call, Rate, Status, TimerId};
 
 use crate::pb::misbehave_request::Way;
+use crate::pb::{FaultsMethod, RememberRequest};
 use crate::resources;
 
 /// More than any bound of the host's on one argument, and less than the guest's memory.
@@ -50,9 +51,20 @@ pub fn misbehave(call: &Call, way: Way) -> Result<(), Status> {
             black_box(call.random_bytes::<4096>());
         },
         Way::PrintAndLoop => print_and_loop(),
+        Way::FloodTimers => flood(|_| remember(call, 0).map(drop))?,
+        Way::HugeTimer => remember(call, HUGE).map(drop)?,
+        Way::FloodCancels => flood(|number| call.cancel_timer(format!("{number:032x}")).map(drop))?,
         Way::Sleep => drop(resources::sleep(HOUR)),
     }
     Ok(())
+}
+
+fn remember(call: &Call, padding: u32) -> Result<TimerId, Status> {
+    let request = RememberRequest {
+        padding: resources::bytes(padding),
+        ..RememberRequest::default()
+    };
+    call.schedule(call.now(), FaultsMethod::REMEMBER, &request)
 }
 
 /// Repeats until the host refuses.

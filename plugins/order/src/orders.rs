@@ -29,15 +29,21 @@ pub struct Record {
     /// [`Identity`] of the owner.
     #[prost(string, tag = "2")]
     pub owner: String,
+    /// The timer that cancels the order unless it is paid in time; empty if there is none.
+    #[prost(string, tag = "3")]
+    pub payment_timer: String,
+}
+
+/// The order called `id`, whosever it is.
+pub fn get(call: &ReadCall, id: &str) -> Result<Record, Status> {
+    let record = call.table::<Record>(ORDERS).get(id)?;
+    record.ok_or_else(|| refusals::not_found(id))
 }
 
 /// The order called `id`, provided that `caller` may access it.
 pub fn find(call: &ReadCall, caller: &Identity, id: &str) -> Result<Record, Status> {
     place::id("id", id).map_err(|violations| refusals::invalid("Invalid request", violations))?;
-    let record = call
-        .table::<Record>(ORDERS)
-        .get(id)?
-        .ok_or_else(|| refusals::not_found(id))?;
+    let record = get(call, id)?;
     if !caller.may_access(&Identity::stored(record.owner.clone())) {
         return Err(refusals::denied());
     }
@@ -59,10 +65,11 @@ pub fn get_all(call: &ReadCall, positions: &[Position]) -> Result<Vec<Order>, St
 }
 
 /// Stores a new order of `owner` and gives it a name if it has none.
-pub fn insert(call: &Call, owner: &Identity, order: Order) -> Result<Order, Status> {
+pub fn insert(call: &Call, owner: &Identity, order: Order) -> Result<Record, Status> {
     let mut record = Record {
         order,
         owner: owner.as_str().to_owned(),
+        payment_timer: String::new(),
     };
     if record.order.order_id.is_empty() {
         insert_under_new_name(call, &mut record)?;
@@ -70,7 +77,12 @@ pub fn insert(call: &Call, owner: &Identity, order: Order) -> Result<Order, Stat
         return Err(refusals::taken(&record.order.order_id));
     }
     write_index(call, &record)?;
-    Ok(record.order)
+    Ok(record)
+}
+
+/// Stores what is kept of an order besides itself.
+pub fn put(call: &Call, record: &Record) -> Result<(), Status> {
+    call.table(ORDERS).put(&record.order.order_id, record)
 }
 
 fn insert_under_new_name(call: &Call, record: &mut Record) -> Result<(), Status> {
@@ -94,7 +106,7 @@ fn insert_record(call: &Call, record: &Record) -> Result<bool, Status> {
 
 /// Stores a changed order whose status was `before`. Nothing else that the index holds ever changes.
 pub fn update(call: &Call, record: &Record, before: OrderStatus) -> Result<(), Status> {
-    call.table(ORDERS).put(&record.order.order_id, record)?;
+    put(call, record)?;
     for customer in index_customers(record) {
         call.table::<()>(INDEX)
             .delete(index_key(record, customer, before))?;
