@@ -57,6 +57,8 @@ pub struct App {
     drain_timeout: Duration,
     /// The names of `[methods.NAME]`.
     methods: Vec<MethodName>,
+    /// Name, plugin and method of each `[subscriptions.NAME]`.
+    subscribed: Vec<(String, Namespace, String)>,
 }
 
 impl App {
@@ -88,9 +90,10 @@ impl App {
         });
         let stopping = watch::Sender::new(false);
         let mut sinks = sinks(config)?;
-        let mut subscriptions = Vec::new();
+        let (mut subscriptions, mut subscribed) = (Vec::new(), Vec::new());
         for options in subscription_options(config)? {
             let name = options.name.clone();
+            subscribed.push((name.clone(), options.plugin.clone(), options.method.clone()));
             let subscription = Subscription::new(&store, dispatcher.clone(), options, stopping.subscribe());
             subscriptions.push((name, subscription.metrics()));
             sinks.push(Box::new(subscription));
@@ -130,6 +133,7 @@ impl App {
             drain_delay: server.drain_delay,
             drain_timeout: server.drain_timeout,
             methods: config.plugin_methods().cloned().collect(),
+            subscribed,
         })
     }
 
@@ -175,6 +179,12 @@ impl App {
         }
         for name in self.registry.unserved(&self.methods) {
             tracing::warn!(methods = %name, "no plugin serves what this section is for");
+        }
+        for (subscription, plugin, method) in &self.subscribed {
+            // It may have it in a later version: events wait, and are given up in time.
+            if self.dispatcher.router.find(plugin, method).is_err() {
+                tracing::warn!(subscription, %plugin, method, "the plugin has no method for its events");
+            }
         }
         Ok(())
     }
