@@ -8,7 +8,7 @@ use crate::orders::order;
 use crate::support::pb::faults::write_then_request::Ending;
 use crate::support::pb::faults::*;
 use crate::support::pb::order::{CancelOrderRequest, PayOrderRequest};
-use crate::support::pb::tally::GetTallyRequest;
+use crate::support::pb::tally::v1::GetTallyRequest;
 use crate::support::{Host, Isolation, Plugin, Setup, until_some};
 use crate::timers::{read, remembered, until_remembered};
 

@@ -17,7 +17,7 @@ use super::log::Log;
 use super::pb::caller::caller_client::CallerClient;
 use super::pb::faults::faults_client::FaultsClient;
 use super::pb::order::order_service_client::OrderServiceClient;
-use super::pb::tally::tally_client::TallyClient;
+use super::pb::tally::v1::tally_client::TallyClient;
 use super::plugins::{Plugin, target_folder};
 use super::raw::RawClient;
 use super::{until_some, within_patience};
