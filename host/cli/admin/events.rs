@@ -20,7 +20,7 @@ use crate::cli::{print, printable};
 Examples:
   mortise events list
   mortise events list --json | jq -r '.dead_letters[].id'
-  mortise events retry 18c3a9d2f4b1e07a91d0c2b3a4958677
+  mortise events retry 18ec27073e4105e969f3b9e8edf7449f
   mortise events drop --all")]
 pub(in crate::cli) struct EventsArgs {
     #[command(subcommand)]
