@@ -5,12 +5,10 @@
 //! the guest again, on a stack of its own each time, which costs more than the call itself. So functions are
 //! added that do it from inside:
 //!
-//! - [`HANDLE`] makes room for the request, has the host put it there, calls the handler, has the host read
-//! the
-//!   answer, and calls what comes after it.
+//! - The function `HANDLE` makes room for the request, has the host put it there, calls the handler, has the
+//!   host read the answer, and calls what comes after it.
 //! - An import whose answer needs room becomes a function that calls the import, and then makes as much room
-//! as
-//!   the host asks for, as often as it does.
+//!   as the host asks for, as often as it does.
 //!
 //! Nothing of the program itself changes but the numbers of the functions it calls.
 
