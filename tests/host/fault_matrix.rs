@@ -7,6 +7,8 @@
 //! The plugin of faults misbehaves as compiled code can. What no compiler makes (lying descriptions, values
 //! that the contract's types rule out, traps between the answer and its end) is crafted by hand.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tempfile::TempDir;
 use tonic::Code;
@@ -86,7 +88,8 @@ async fn host(isolation: Isolation, folder: &TempDir, sections: &str) -> Host {
         .await
 }
 
-/// Calls the neighbour, one call after another, until dropped.
+/// Calls the neighbour, one call after another, until dropped. With a pause, because the guests that compute are
+/// to have some of the processors, and other tests run beside this one.
 struct Beside(tokio::task::JoinHandle<()>);
 
 impl Beside {
@@ -95,6 +98,7 @@ impl Beside {
             loop {
                 let answer = client.call("/crafted.v1.Neighbour/Call", &[], empty()).await;
                 assert_eq!(answer.code(), Code::Ok, "{answer:?}");
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }))
     }

@@ -1,4 +1,9 @@
 //! One call in the background, from the moment it goes there to its end.
+//!
+//! Threads of the idle class get next to nothing of processors that others want all the time, and a job whose
+//! turn one of them has makes no progress then. So one more thread, of ordinary priority, watches: while no turn
+//! comes to its end it takes turns in their stead, but rests after each, and a thread that got its processor
+//! too late steps aside for a while. What computes is slow then, but goes on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,25 +19,79 @@ use super::turns::{Place, Turns};
 use crate::capability::Namespace;
 use crate::observe::metrics::thread_cpu_time;
 
+/// When jobs wait and no turn has ended for so long, the idle threads have no processor. Many turns.
+const STARVED: Duration = Duration::from_millis(50);
+
+/// Between two turns of the thread that helps: with turns of one tick it takes at most about a tenth of one
+/// processor from those that serve.
+const REST: Duration = Duration::from_millis(9);
+
+/// How long an idle thread that had no processor takes no job, and leaves them to the thread that helps.
+const ASIDE: Duration = Duration::from_secs(1);
+
 /// The jobs that wait for a turn, and the threads that wait for jobs.
-#[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
+    /// For the idle threads: a job waits.
     changed: Condvar,
+    /// For the thread that helps, while it has nothing to watch: a job waits.
+    watch: Condvar,
+    /// For idle threads that have stepped aside: the queue is closed.
+    aside: Condvar,
 }
 
-#[derive(Default)]
 struct Waiting {
     turns: Turns<Arc<Job>>,
+    /// Idle threads that have not stepped aside.
+    idle_threads: usize,
+    /// When one of them last ended a turn in time, or the first job began to wait.
+    progress: Instant,
+    /// The thread that helps is to be told of the next job.
+    tell_helper: bool,
     /// The threads end, and whatever waits is dropped.
     closed: bool,
 }
 
 impl Queue {
-    /// Runs jobs on the calling thread until the queue is closed.
+    /// For so many threads of the idle class.
+    pub(super) fn new(idle_threads: usize) -> Self {
+        Self {
+            waiting: Mutex::new(Waiting {
+                turns: Turns::default(),
+                idle_threads,
+                progress: Instant::now(),
+                tell_helper: false,
+                closed: false,
+            }),
+            changed: Condvar::new(),
+            watch: Condvar::new(),
+            aside: Condvar::new(),
+        }
+    }
+
+    /// Runs jobs on the calling thread, of the idle class, until the queue is closed.
     pub(super) fn work(&self) {
         while let Some(job) = self.next() {
+            let began = Instant::now();
+            let used = job.run();
+            let now = Instant::now();
+            let mut waiting = self.waiting.lock();
+            if now - began <= used + STARVED {
+                waiting.progress = now;
+            } else if !waiting.closed {
+                waiting.idle_threads -= 1;
+                self.aside.wait_for(&mut waiting, ASIDE);
+                waiting.idle_threads += 1;
+            }
+        }
+    }
+
+    /// Runs jobs on the calling thread, of ordinary priority, while those of the idle class cannot, until
+    /// the queue is closed.
+    pub(super) fn help(&self) {
+        while let Some(job) = self.neglected() {
             job.run();
+            std::thread::sleep(REST);
         }
     }
 
@@ -47,6 +106,35 @@ impl Queue {
         None
     }
 
+    /// The next job, once the idle threads are starved.
+    fn neglected(&self) -> Option<Arc<Job>> {
+        let mut waiting = self.waiting.lock();
+        while !waiting.closed {
+            let now = Instant::now();
+            let starved = waiting.progress + STARVED;
+            if waiting.turns.is_empty() {
+                waiting.tell_helper = true;
+                self.watch.wait(&mut waiting);
+            } else if waiting.idle_threads > 0 && now < starved {
+                self.watch.wait_until(&mut waiting, starved);
+            } else {
+                return waiting.turns.next(now);
+            }
+        }
+        None
+    }
+
+    /// The job waits for a turn.
+    fn put(&self, waiting: &mut Waiting, place: Place, job: Arc<Job>) {
+        if waiting.turns.is_empty() {
+            waiting.progress = waiting.progress.max(Instant::now());
+        }
+        waiting.turns.wait(place, job);
+        if std::mem::take(&mut waiting.tell_helper) {
+            self.watch.notify_one();
+        }
+    }
+
     /// See [`Turns::expected_wait`].
     pub(super) fn expected_wait(&self, plugin: &Namespace, usual: Duration) -> Option<Duration> {
         self.waiting.lock().turns.expected_wait(plugin, usual)
@@ -58,6 +146,8 @@ impl Queue {
         let dropped = waiting.turns.drain();
         drop(waiting);
         self.changed.notify_all();
+        self.watch.notify_all();
+        self.aside.notify_all();
         drop(dropped);
     }
 }
@@ -108,8 +198,9 @@ impl Job {
         Withdraw(job)
     }
 
-    /// One turn, until the work waits for something or its time slice is over.
-    fn run(self: &Arc<Self>) {
+    /// One turn, until the work waits for something or its time slice is over. Gives what it used of a
+    /// processor.
+    fn run(self: &Arc<Self>) -> Duration {
         let began = thread_cpu_time();
         self.stand.lock().state = State::Runs;
         // A panic is the end of this one job. Who waits for it learns that it is gone.
@@ -125,10 +216,11 @@ impl Job {
             State::Runs => stand.state = State::Waits,
             State::RunsAgain if !waiting.closed => {
                 stand.state = State::InQueue;
-                waiting.turns.wait(stand.place, self.clone());
+                self.queue.put(&mut waiting, stand.place, self.clone());
             }
             _ => {}
         }
+        time
     }
 
     /// Whether it has ended.
@@ -172,7 +264,7 @@ impl Wake for Job {
                 stand.state = State::InQueue;
                 let mut waiting = self.queue.waiting.lock();
                 if !waiting.closed {
-                    waiting.turns.wait(stand.place, self.clone());
+                    self.queue.put(&mut waiting, stand.place, self.clone());
                     self.queue.changed.notify_one();
                 }
             }

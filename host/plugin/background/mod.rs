@@ -3,8 +3,9 @@
 //! A call begins on the thread that serves its connection, because most end within microseconds. A guest
 //! that computes on is interrupted by the engine's ticks, and after `SLICES` of them its sandbox moves, as
 //! it is, to a few threads of lower priority: those run whatever of the processors the serving threads
-//! leave, in turns of one tick, and `turns.rs` says whose turn it is. Calls of a method that keeps doing so
-//! begin there.
+//! leave, in turns of one tick, and `turns.rs` says whose turn it is. If the serving threads, or other programs,
+//! leave next to nothing, one more thread sees to it that what computes goes on all the same. Calls of a
+//! method that keeps computing begin there.
 
 mod habit;
 mod job;
@@ -103,18 +104,26 @@ pub enum NotRun {
 }
 
 impl Background {
-    /// Starts `threads` threads.
+    /// Starts `threads` threads, and the one that helps them.
     ///
     /// # Errors
     /// If the system has no threads left.
     pub fn start(threads: usize) -> std::io::Result<Self> {
+        let background = Self::idle(threads)?;
+        background.spawn(|queue| {
+            super::processor::enter_background();
+            queue.help();
+        })?;
+        Ok(background)
+    }
+
+    /// Without the thread that helps.
+    fn idle(threads: usize) -> std::io::Result<Self> {
         let background = Self {
-            queue: Arc::default(),
+            queue: Arc::new(Queue::new(threads)),
         };
         for _ in 0..threads {
-            let queue = background.queue.clone();
-            let thread = std::thread::Builder::new().name("mortise-background".into());
-            thread.spawn(move || {
+            background.spawn(|queue| {
                 super::processor::enter_background();
                 // A thread may always lower itself.
                 let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
@@ -126,6 +135,12 @@ impl Background {
             })?;
         }
         Ok(background)
+    }
+
+    fn spawn(&self, work: impl FnOnce(&Queue) + Send + 'static) -> std::io::Result<()> {
+        let queue = self.queue.clone();
+        let thread = std::thread::Builder::new().name("mortise-background".into());
+        thread.spawn(move || work(&queue)).map(drop)
     }
 
     /// How long a call that comes now would take, if it is of a kind that begins here and has to wait for

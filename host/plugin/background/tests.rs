@@ -15,8 +15,12 @@ struct Method {
 
 impl Method {
     fn new() -> Arc<Self> {
+        Self::with(Background::idle(1))
+    }
+
+    fn with(background: std::io::Result<Background>) -> Arc<Self> {
         Arc::new(Self {
-            background: Background::start(1).expect("a thread"),
+            background: background.expect("threads"),
             plugin: Namespace::new("plugin").expect("a name"),
             habit: Habit::default(),
         })
@@ -227,4 +231,29 @@ async fn work_is_not_begun_that_would_come_too_late() {
     let (waited, late, in_time, _) = tokio::join!(biased; waiting, late, in_time, release);
     assert_eq!((waited, late, in_time), (Ok(()), Err(NotRun::TooLate), Ok(())));
     assert!(holder.call.await.expect("no panic").is_ok());
+}
+
+#[tokio::test]
+async fn what_computes_goes_on_without_the_idle_threads() {
+    let ran = Method::with(Background::start(0))
+        .run(None, |slices| async move {
+            for _ in 0..5 {
+                compute(&slices).await;
+            }
+            std::thread::current().name().map(str::to_owned)
+        })
+        .await;
+    assert_eq!(ran, Ok(Some("mortise-background".into())));
+}
+
+#[tokio::test]
+async fn what_computes_goes_on_beside_a_call_that_keeps_the_idle_thread() {
+    let method = Method::with(Background::start(1));
+    method.turn_heavy().await;
+    // As if the thread had no processor.
+    let holder = method.hold().await;
+    let ran = method.run(None, |_| async { 7 }).await;
+    assert_eq!(ran, Ok(7));
+    drop(holder.release);
+    holder.call.await.expect("no panic").expect("an end");
 }

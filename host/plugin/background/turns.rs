@@ -171,6 +171,11 @@ impl<J> Turns<J> {
         (level.fresh > 0).then(|| interval.saturating_mul(level.fresh.saturating_add(1)))
     }
 
+    /// No job waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.iter().all(Lane::is_empty)
+    }
+
     /// All jobs that wait.
     pub(super) fn drain(&mut self) -> Vec<J> {
         let lanes = self.lanes.iter_mut();
