@@ -1,5 +1,6 @@
 //! One call, straight through.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,6 @@ use http::HeaderMap;
 use http::request::Parts;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tracing::Instrument;
 
 use crate::admission::Admission;
 use crate::admission::rates::{Caller, CallerRates};
@@ -19,7 +19,7 @@ use crate::commit::{NotCommitted, commit};
 use crate::deadline::Deadline;
 use crate::metadata::{AnswerMetadata, RequestMetadata, check_size};
 use crate::observe::metrics::{CallRecord, Reasons, Stage};
-use crate::observe::{CallLog, TraceContext, printable};
+use crate::observe::{CallId, CallLog, CallSpan, TraceContext, printable};
 use crate::plugin::state::{Attempt, Call};
 use crate::router::{Route, Router};
 use crate::server::framing::{self, Response};
@@ -70,9 +70,9 @@ pub struct Dispatcher {
 
 /// Who calls, and in which trace.
 struct Identity {
-    id: String,
+    id: CallId,
     trace: Option<TraceContext>,
-    peer: String,
+    peer: Arc<str>,
     /// Whose part of what all clients share the call takes from.
     client: Option<Arc<Client>>,
 }
@@ -98,7 +98,7 @@ impl Dispatcher {
         &self,
         head: Parts,
         body: tonic::body::Body,
-        peer: String,
+        peer: Arc<str>,
         client: Option<Arc<Client>>,
     ) -> Response {
         let compression = &self.limits.compression;
@@ -150,7 +150,7 @@ impl Dispatcher {
         &self,
         head: Parts,
         body: tonic::body::Body,
-        peer: String,
+        peer: Arc<str>,
         client: Option<Arc<Client>>,
     ) -> Result<Answer, Failure> {
         let arrived = Instant::now();
@@ -164,10 +164,11 @@ impl Dispatcher {
             }
         })?;
         let mut record = route.generation.metrics.begin(route.method, arrived);
-        let id = format!("{:032x}", rand::random::<u128>());
+        let id = CallId::random();
         let trace = TraceContext::of(&head.headers);
-        let span = CallLog::span(&id, &head, &route, trace.as_ref());
-        async {
+        let span = Arc::new(CallSpan::new(id, &head, &route, trace.as_ref()));
+        // Pinned where it is made: what wraps a future by value copies all of it, and this one is large.
+        let answered = pin!(async {
             let identity = Identity {
                 id,
                 trace,
@@ -177,9 +178,8 @@ impl Dispatcher {
             let outcome = self.answer(head, body, identity, &route, &mut record).await;
             self.conclude(&outcome, &route, record);
             outcome
-        }
-        .instrument(span)
-        .await
+        });
+        span.scope(answered).await
     }
 
     /// Reads the request of a call that has a route, and has it handled when it is its turn.
@@ -205,8 +205,10 @@ impl Dispatcher {
             .inspect_err(|refused| record.not_admitted(refused.row().reason))?;
         let limits = &self.limits;
         let (requests, compression) = (&limits.requests, &limits.compression);
-        let read = framing::read_unary(&head.headers, body, identity.client, requests, compression);
-        let read = deadline.bound(read).await;
+        let read = {
+            let read = framing::read_unary(&head.headers, body, identity.client, requests, compression);
+            deadline.bound(pin!(read)).await
+        };
         record.lap(Stage::Read);
         let (request, _held) = read??;
         let metadata = RequestMetadata::new(head.headers, limits.max_metadata_entries)?
@@ -267,7 +269,7 @@ impl Dispatcher {
                 return Err(Failure::DeadlineExceeded);
             }
             if number > 1 {
-                tracing::Span::current().record("attempt", number);
+                CallSpan::attempt(number);
                 record.retry();
             }
             let attempt = Attempt {
@@ -278,10 +280,8 @@ impl Dispatcher {
                 decisions_asked: 0,
                 upstream: Usage::default(),
             };
-            let finished = call
-                .deadline
-                .bound(generation.run(attempt, route.method, request.clone()))
-                .await;
+            let run = pin!(generation.run(attempt, route.method, request.clone()));
+            let finished = call.deadline.bound(run).await;
             record.lap(Stage::Guest);
             let finished = finished??;
             // What it waited for may have ended with the deadline, and let the handler end a moment later.

@@ -1,19 +1,13 @@
-//! What the log says of calls: their span, and a line where the operator may have to do something.
+//! What the log says of calls: a line where the operator may have to do something.
 
 use std::time::{Duration, Instant};
 
-use http::request::Parts;
-use tracing::Span;
-use tracing::field::{Empty, display};
+use tracing::field::display;
 
 use super::metrics::{CallRecord, Stage};
-use super::{Throttle, TraceContext, printable};
+use super::{CallSpan, Throttle};
 use crate::capability::Namespace;
-use crate::router::Route;
 use crate::status::{Blame, Failure, code_name};
-
-/// Request ids are shown up to this length.
-const MAX_SHOWN_BYTES: usize = 256;
 
 /// The target of all of them, by which an operator asks for more of them (`log.filter`).
 const TARGET: &str = "mortise::calls";
@@ -38,37 +32,11 @@ impl CallLog {
         }
     }
 
-    /// The span of one call. What is known of it is given at once: a field recorded later has the others written
-    /// anew. Nothing is formatted for it if spans of this level are not written.
-    pub fn span(id: &str, head: &Parts, route: &Route, trace: Option<&TraceContext>) -> Span {
-        if !tracing::enabled!(tracing::Level::INFO) {
-            return Span::none();
-        }
-        let generation = &route.generation;
-        let request_id = head.headers.get("x-request-id").map(|request_id| {
-            let request_id = String::from_utf8_lossy(request_id.as_bytes());
-            printable(&request_id, MAX_SHOWN_BYTES)
-        });
-        tracing::info_span!(
-            "call",
-            id,
-            method = head.uri.path(),
-            plugin = generation.name.as_str(),
-            generation = generation.number,
-            request_id,
-            trace_id = trace.map(|trace| display(trace.trace_id())),
-            span_id = trace.map(|trace| display(trace.span_id())),
-            parent_span_id = trace.map(|trace| display(trace.parent_span_id())),
-            attempt = Empty,
-            status = Empty,
-        )
-    }
-
     /// A handler answered, with OK or a status of its own.
     pub fn answered(&self, code: tonic::Code, took: Duration) {
         if tracing::enabled!(target: TARGET, tracing::Level::DEBUG) {
             let code = code_name(code);
-            Span::current().record("status", code);
+            CallSpan::status(code);
             tracing::debug!(target: TARGET, code, ms = millis(took), "call answered");
         }
     }
@@ -86,7 +54,7 @@ impl CallLog {
         let Some(suppressed) = self.admit(reason, plugin) else {
             return;
         };
-        Span::current().record("status", code);
+        CallSpan::status(code);
         if late {
             // Nobody's fault for sure: a client in a hurry, or a plugin that takes too long.
             tracing::info!(target: TARGET, reason, code, ms, suppressed, "call failed: {}", row.message);

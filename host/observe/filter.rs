@@ -53,6 +53,11 @@ impl Filter {
         self.0.load().text.clone()
     }
 
+    /// Whether it looks at spans and their fields.
+    pub(super) fn looks_at_spans(&self) -> bool {
+        self.0.load().by_span
+    }
+
     /// Replaces it, for lines that are written from now on. One that looks at spans does not see those that are
     /// there already.
     pub(super) fn replace(&self, text: &str) -> Result<(), ParseError> {

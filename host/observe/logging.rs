@@ -8,6 +8,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{fmt, registry};
 
+use super::call_span::WithCallSpan;
 use super::filter::Filter;
 use crate::config::{Log, LogFormat};
 
@@ -35,8 +36,14 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
     };
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match human {
-        true => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
-        false => lines.json().with_span_list(false).boxed(),
+        true => {
+            let lines = lines.with_ansi(std::io::stderr().is_terminal());
+            lines.map_event_format(WithCallSpan).boxed()
+        }
+        false => {
+            let lines = lines.json().with_span_list(false);
+            lines.map_event_format(WithCallSpan).boxed()
+        }
     };
     registry()
         .with(lines)
@@ -46,6 +53,11 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
     // It was not set before, or logging would have been set up before.
     let _ = FILTER.set(filter);
     Ok(())
+}
+
+/// Whether the filter in force looks at spans, so that they must be there before any line.
+pub(super) fn looks_at_spans() -> bool {
+    FILTER.get().is_some_and(Filter::looks_at_spans)
 }
 
 /// The filter in force, as it was given; none if logging was not set up.

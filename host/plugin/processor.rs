@@ -6,8 +6,11 @@
 //! thread's processor time.
 
 use std::cell::Cell;
-use std::pin::pin;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use pin_project_lite::pin_project;
 
 use crate::observe::metrics::thread_cpu_time;
 
@@ -21,15 +24,29 @@ pub(super) fn enter_background() {
 }
 
 /// Runs `work` and tells `used`, each time that it lets go of its thread, for how long it had it.
-pub async fn measured<F: Future>(work: F, used: impl Fn(Duration)) -> F::Output {
-    let mut work = pin!(work);
-    std::future::poll_fn(|cx| {
+pub fn measured<F: Future>(work: F, used: impl Fn(Duration)) -> impl Future<Output = F::Output> {
+    Measured { work, used }
+}
+
+pin_project! {
+    /// Not an `async` function, which would hold `work` twice: as its argument, and where it is pinned.
+    struct Measured<F, U> {
+        #[pin]
+        work: F,
+        used: U,
+    }
+}
+
+impl<F: Future, U: Fn(Duration)> Future for Measured<F, U> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
         let began = Stretch::begin();
-        let poll = work.as_mut().poll(cx);
-        used(began.end());
+        let poll = this.work.poll(cx);
+        (this.used)(began.end());
         poll
-    })
-    .await
+    }
 }
 
 enum Stretch {

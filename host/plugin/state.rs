@@ -18,7 +18,7 @@ use crate::capability::store::Transaction;
 use crate::capability::upstream::{Granted, Journal, Usage};
 use crate::deadline::Deadline;
 use crate::metadata::{AnswerMetadata, MetadataLimits, RequestMetadata};
-use crate::observe::TraceContext;
+use crate::observe::{CallId, TraceContext};
 
 /// What all sandboxes of one generation share.
 pub struct PluginContext {
@@ -41,7 +41,7 @@ pub struct PluginContext {
 /// What stays the same over the attempts of one call.
 pub struct Call {
     /// Random, unique.
-    pub id: String,
+    pub id: CallId,
     /// The one clock.
     pub deadline: Deadline,
     /// The request's.
@@ -49,7 +49,7 @@ pub struct Call {
     /// Its place in its client's trace, if it has one.
     pub trace: Option<TraceContext>,
     /// `ip:port`, or `unix:`.
-    pub peer: String,
+    pub peer: Arc<str>,
     /// Who calls, if that is known.
     pub principal: Option<Arc<Principal>>,
     /// Rate-limit decisions in the order in which they were taken: a later attempt that asks the same gets

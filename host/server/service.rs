@@ -160,7 +160,7 @@ impl Services {
             _ => {
                 let dispatcher = self.dispatcher.clone();
                 let (head, body) = request.into_parts();
-                let (peer, client) = (caller.peer.to_string(), caller.client.clone());
+                let (peer, client) = (caller.peer.clone(), caller.client.clone());
                 Box::pin(async move { Ok(dispatcher.serve(head, body, peer, client).await) })
             }
         }

@@ -22,10 +22,10 @@ use thread_priority::unix::{
     NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
 };
 use tokio::sync::oneshot;
-use tracing::Instrument;
 
 use crate::capability::Namespace;
 use crate::deadline::Deadline;
+use crate::observe::CallSpan;
 
 pub use habit::Habit;
 use habit::Lesson;
@@ -209,7 +209,7 @@ impl Background {
             let _ = send.send(work.await);
         };
         // What it logs stays within the call's span.
-        let work = Box::pin(work.in_current_span());
+        let work = Box::pin(CallSpan::follow(work));
         let _withdraw = Job::start(&self.queue, task.plugin, task.habit.usual(), work);
         receive.await.map_err(|_| NotRun::Gone)
     }

@@ -169,7 +169,7 @@ impl call::Host for CallState {
     fn peer(&mut self) -> String {
         self.attempt
             .as_ref()
-            .map(|attempt| attempt.call.peer.clone())
+            .map(|attempt| attempt.call.peer.to_string())
             .unwrap_or_default()
     }
 
@@ -184,7 +184,7 @@ impl call::Host for CallState {
     fn id(&mut self) -> String {
         self.attempt
             .as_ref()
-            .map(|attempt| attempt.call.id.clone())
+            .map(|attempt| attempt.call.id.to_string())
             .unwrap_or_default()
     }
 

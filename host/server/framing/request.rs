@@ -1,5 +1,6 @@
 //! The one message of a unary request.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,11 +45,13 @@ pub(crate) async fn read_unary(
 ) -> Result<(Bytes, Held), Failure> {
     let encoding = compression.of_request(headers)?;
     let mut received = Received::new(encoding.is_some(), client, bounds);
-    tokio::time::timeout(bounds.timeout, received.read(headers, body))
-        .await
-        .map_err(|_| Failure::RequestTimeout {
+    {
+        let read = pin!(received.read(headers, body));
+        let read = tokio::time::timeout(bounds.timeout, read).await;
+        read.map_err(|_| Failure::RequestTimeout {
             limit: bounds.timeout,
         })??;
+    }
     let (message, mut held) = received.finish()?;
     let bytes = match encoding {
         Some(encoding) if message.compressed => {

@@ -15,8 +15,9 @@ impl upstream::Host for CallState {
             }));
         };
         let call = attempt.call.clone();
+        let id = call.id.to_string();
         let caller = outside::Caller {
-            call_id: &call.id,
+            call_id: &id,
             deadline: &call.deadline,
             metadata: &call.metadata,
             trace: call.trace.as_ref(),

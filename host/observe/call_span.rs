@@ -1,0 +1,138 @@
+//! The span of one call: everything that is written of the call, wherever that happens, says which call it was.
+//!
+//! Most calls end without a line. So what their span needs is kept, and the span itself made for the first line:
+//! to write its fields down costs more than the rest of the log does. A filter that looks at spans is the
+//! exception, because it must know a call's span before it can say whether a line is written.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use http::request::Parts;
+use http::{HeaderValue, Uri};
+use tracing::field::{Empty, display as shown};
+use tracing::{Event, Instrument, Span, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::{CallId, TraceContext, logging, printable};
+use crate::generations::Generation;
+use crate::router::Route;
+
+/// Request ids are shown up to this length.
+const MAX_SHOWN_BYTES: usize = 256;
+
+tokio::task_local! {
+    /// Of the call that the task is working for at the moment.
+    static CURRENT: Arc<CallSpan>;
+}
+
+/// The span of one call, made when it is needed.
+pub struct CallSpan {
+    id: CallId,
+    uri: Uri,
+    generation: Arc<Generation>,
+    request_id: Option<HeaderValue>,
+    trace: Option<TraceContext>,
+    /// The latest.
+    attempt: AtomicU32,
+    span: OnceLock<Span>,
+}
+
+impl CallSpan {
+    /// Of a call with this head.
+    pub fn new(id: CallId, head: &Parts, route: &Route, trace: Option<&TraceContext>) -> Self {
+        Self {
+            id,
+            uri: head.uri.clone(),
+            generation: route.generation.clone(),
+            request_id: head.headers.get("x-request-id").cloned(),
+            trace: trace.cloned(),
+            attempt: AtomicU32::new(1),
+            span: OnceLock::new(),
+        }
+    }
+
+    /// Does `work` within the span.
+    pub async fn scope<F: Future>(self: Arc<Self>, work: F) -> F::Output {
+        let span = match logging::looks_at_spans() {
+            true => self.made().clone(),
+            false => Span::none(),
+        };
+        CURRENT.scope(self, work.instrument(span)).await
+    }
+
+    /// The same span for `work` that goes on elsewhere.
+    pub fn follow<F: Future>(work: F) -> impl Future<Output = F::Output> {
+        let current = CURRENT.try_with(Arc::clone);
+        async move {
+            match current {
+                Ok(span) => span.scope(work).await,
+                Err(_) => work.await,
+            }
+        }
+    }
+
+    /// The handler of the current call runs once more.
+    pub fn attempt(number: u32) {
+        let _ = CURRENT.try_with(|current| {
+            current.attempt.store(number, Ordering::Relaxed);
+            if let Some(span) = current.span.get() {
+                span.record("attempt", number);
+            }
+        });
+    }
+
+    /// The current call ends with this status, and a line is about to say so.
+    pub fn status(code: &'static str) {
+        let _ = CURRENT.try_with(|current| {
+            current.made().record("status", code);
+        });
+    }
+
+    fn made(&self) -> &Span {
+        self.span.get_or_init(|| {
+            let request_id = self.request_id.as_ref().map(|request_id| {
+                let request_id = String::from_utf8_lossy(request_id.as_bytes());
+                printable(&request_id, MAX_SHOWN_BYTES)
+            });
+            let attempt = self.attempt.load(Ordering::Relaxed);
+            let trace = self.trace.as_ref();
+            tracing::info_span!(
+                parent: None,
+                "call",
+                id = %self.id,
+                method = self.uri.path(),
+                plugin = self.generation.name.as_str(),
+                generation = self.generation.number,
+                request_id,
+                trace_id = trace.map(|trace| shown(trace.trace_id())),
+                span_id = trace.map(|trace| shown(trace.span_id())),
+                parent_span_id = trace.map(|trace| shown(trace.parent_span_id())),
+                attempt = (attempt > 1).then_some(attempt),
+                status = Empty,
+            )
+        })
+    }
+}
+
+/// Writes lines with the span of the call that they are of.
+pub(super) struct WithCallSpan<F>(pub(super) F);
+
+impl<S, N, F> FormatEvent<S, N> for WithCallSpan<F>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    N: for<'w> FormatFields<'w> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let span = CURRENT.try_with(|current| current.made().clone());
+        let _entered = span.as_ref().map(Span::enter);
+        self.0.format_event(context, writer, event)
+    }
+}
