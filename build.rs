@@ -26,7 +26,10 @@ fn generate_health() -> Result<(), Box<dyn Error>> {
 
 /// Writes `mortise.admin.v1.rs`, and its descriptors as `admin.binpb`.
 fn generate_admin() -> Result<(), Box<dyn Error>> {
-    let descriptors = protox::compile(["mortise/admin/v1/admin.proto"], ["proto"])?;
+    let descriptors = protox::compile(
+        ["mortise/admin/v1/admin.proto", "mortise/admin/v1/store.proto"],
+        ["proto"],
+    )?;
     let encoded = Path::new(&std::env::var("OUT_DIR")?).join("admin.binpb");
     fs::write(encoded, descriptors.encode_to_vec())?;
     Ok(tonic_prost_build::configure().compile_fds(descriptors)?)

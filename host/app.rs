@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +15,13 @@ use crate::admission::rates::{CallerRates, Rates};
 use crate::auth::Authenticator;
 use crate::capability::Namespace;
 use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
-use crate::capability::store::{Bounds, OpenError, Options as StoreOptions, Store};
+use crate::capability::store::{
+    AnswerOptions, Bounds, OpenError, Options as StoreOptions, PluginOptions, Quota, Store,
+};
 use crate::config::{Config, MethodName};
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
+use crate::idempotency::{Idempotency, WaitOptions};
 use crate::observe::CallLog;
 use crate::observe::metrics::{self, Collector, Reasons};
 use crate::policy::HostPolicies;
@@ -79,7 +82,7 @@ impl App {
             .mode(0o700)
             .create(&server.data)
             .with_context(|| format!("cannot make the data folder {}", server.data.display()))?;
-        let store = open(&server.data.join("store"), store_options(config))?;
+        let store = open(&store_folder(&server.data), store_options(config)?)?;
         let relay = Relay::start(&store, sinks(config)?, RelayOptions::default())
             .await
             .context("cannot deliver events")?;
@@ -90,6 +93,10 @@ impl App {
             rates: caller_rates(config),
             admission: Admission::new(division(config)),
             store: store.clone(),
+            idempotency: Idempotency::new(WaitOptions {
+                max_wait: config.idempotency.max_wait,
+                max_waiting: config.idempotency.max_waiting,
+            }),
             limits: call_limits(config),
             log: CallLog::new((!config.log.slow_call.is_zero()).then_some(config.log.slow_call)),
             unrouted: Reasons::default(),
@@ -212,24 +219,57 @@ impl App {
     }
 }
 
-fn store_options(config: &Config) -> StoreOptions {
+/// Where the store is in a data folder.
+pub fn store_folder(data: &Path) -> PathBuf {
+    data.join("store")
+}
+
+/// How the store of a host with this configuration is opened.
+///
+/// # Errors
+/// If a plugin's name cannot be a namespace; the configuration's rule for names is stricter.
+pub fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
     let (store, events) = (&config.store, &config.events);
-    StoreOptions {
+    let bounds = Bounds {
+        max_key_bytes: store.max_key_bytes,
+        max_value_bytes: store.max_value_bytes,
+        max_operations: store.max_transaction_operations,
+        max_staged_bytes: store.max_transaction_bytes,
+        max_page_entries: store.max_scan_entries,
+        max_page_bytes: store.max_scan_bytes,
+    };
+    let plugins = config.plugins.iter().map(|(name, plugin)| {
+        let options = PluginOptions {
+            bounds: Bounds {
+                max_value_bytes: plugin.max_value_bytes.unwrap_or(bounds.max_value_bytes),
+                max_operations: plugin.max_transaction_operations.unwrap_or(bounds.max_operations),
+                ..bounds.clone()
+            },
+            quota: Quota {
+                max_bytes: plugin.max_store_bytes,
+                max_keys: plugin.max_store_keys,
+            },
+            durability: plugin.durability,
+        };
+        Ok((Namespace::new(name.as_str())?, options))
+    });
+    Ok(StoreOptions {
+        plugins: plugins.collect::<anyhow::Result<_>>()?,
         cache_bytes: store.cache_bytes,
         max_queued_commits: store.commit_queue,
         max_queued_bytes: store.commit_queue_bytes,
         max_log_bytes: store.conflict_log_bytes,
         max_outbox_entries: events.max_undelivered,
         max_outbox_bytes: events.max_undelivered_bytes,
-        bounds: Bounds {
-            max_key_bytes: store.max_key_bytes,
-            max_value_bytes: store.max_value_bytes,
-            max_operations: store.max_transaction_operations,
-            max_staged_bytes: store.max_transaction_bytes,
-            max_page_entries: store.max_scan_entries,
-            max_page_bytes: store.max_scan_bytes,
+        relaxed_window: store.relaxed_window,
+        bounds,
+        answers: AnswerOptions {
+            retention: config.idempotency.retention,
+            max_bytes: config.idempotency.max_bytes,
+            ..AnswerOptions::default()
         },
-    }
+        ..StoreOptions::default()
+    })
 }
 
 fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {

@@ -17,6 +17,7 @@ use crate::capability::store::{Access, Store};
 use crate::capability::upstream::{Journal, Usage};
 use crate::commit::{NotCommitted, commit};
 use crate::deadline::Deadline;
+use crate::idempotency::{Idempotency, Keyed};
 use crate::metadata::{AnswerMetadata, RequestMetadata, check_size};
 use crate::observe::metrics::{CallRecord, Reasons, Stage};
 use crate::observe::{CallLog, TraceContext, printable};
@@ -60,6 +61,8 @@ pub struct Dispatcher {
     pub admission: Admission,
     /// Holds the plugins' state.
     pub store: Store,
+    /// Finds the answers to repeated calls.
+    pub idempotency: Idempotency,
     /// Bounds.
     pub limits: CallLimits,
     /// What is written of calls.
@@ -211,6 +214,11 @@ impl Dispatcher {
         let (request, _held) = read??;
         let metadata = RequestMetadata::new(head.headers, limits.max_metadata_entries)?
             .withholding(self.auth.withheld());
+        let caller = principal.as_deref();
+        let keyed = self
+            .idempotency
+            .enter(route, &metadata, caller, &request, &deadline)
+            .await?;
         let claim = route.generation.claim(route.method);
         let permit = self.admission.admit(claim, &deadline).await;
         record.lap(Stage::Queue);
@@ -225,7 +233,8 @@ impl Dispatcher {
             decisions: Mutex::default(),
             upstream: Journal::default(),
         };
-        self.attempts(route, Arc::new(call), request, record).await
+        self.attempts(route, Arc::new(call), request, keyed.as_ref(), record)
+            .await
     }
 
     /// Counts a call that has ended, and tells the operator what there is to tell.
@@ -253,6 +262,7 @@ impl Dispatcher {
         route: &Route,
         call: Arc<Call>,
         request: Bytes,
+        keyed: Option<&Keyed<'_>>,
         record: &mut CallRecord<'_>,
     ) -> Result<Answer, Failure> {
         let generation = &route.generation;
@@ -270,10 +280,18 @@ impl Dispatcher {
                 tracing::Span::current().record("attempt", number);
                 record.retry();
             }
+            let mut transaction = self.store.begin(&generation.name, access);
+            if let Some((message, metadata)) = Keyed::recorded(keyed, &mut transaction)? {
+                return Ok(Answer::Ok {
+                    message,
+                    metadata,
+                    compress_min_bytes: route.policy().compress_min_bytes,
+                });
+            }
             let attempt = Attempt {
                 call: call.clone(),
                 number,
-                transaction: self.store.begin(&generation.name, access),
+                transaction,
                 answer: AnswerMetadata::default(),
                 decisions_asked: 0,
                 upstream: Usage::default(),
@@ -289,10 +307,11 @@ impl Dispatcher {
                 return Err(Failure::DeadlineExceeded);
             }
             let metadata = finished.metadata;
-            let (message, transaction) = match finished.outcome {
+            let (message, mut transaction) = match finished.outcome {
                 Ok(answered) => answered,
                 Err(status) => return Ok(Answer::Failed { status, metadata }),
             };
+            Keyed::record(keyed, &mut transaction, &message, &metadata);
             let committed = commit(&self.store, transaction, &call.deadline).await;
             record.lap(Stage::Commit);
             match committed {

@@ -16,6 +16,7 @@ pub mod dispatch;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod generations;
+pub mod idempotency;
 pub mod metadata;
 pub mod observe;
 pub mod plugin;

@@ -234,6 +234,21 @@ pub enum Part {
 }
 
 impl AnswerMetadata {
+    /// What an earlier call's handler had set.
+    pub fn recorded(initial: HeaderMap, trailing: HeaderMap) -> Self {
+        let size = |map: &HeaderMap| -> usize {
+            let fields = map.iter();
+            fields
+                .map(|(name, value)| name.as_str().len() + value.len() + 32)
+                .sum()
+        };
+        Self {
+            bytes: size(&initial) + size(&trailing),
+            initial,
+            trailing,
+        }
+    }
+
     /// Adds an entry; duplicates are kept in order.
     pub fn add(
         &mut self,

@@ -10,7 +10,7 @@ use prost::Message;
 use crate::config::{self, ConfigValue};
 use crate::limits::{self, Decision, Rate};
 use crate::metadata::{AnswerMetadata, Block, RequestMetadata};
-use crate::store::{ReadStore, ReadTable, Store, Table};
+use crate::store::{Indexed, IndexedTable, ReadIndexedTable, ReadStore, ReadTable, Store, Table};
 use crate::upstream::Upstream;
 use crate::{Status, host};
 
@@ -62,6 +62,11 @@ impl Call {
     /// The table `name`, whose values are messages of type `M`. Tables need no declaration.
     pub fn table<'c, M: Message + Default>(&'c self, name: &'c str) -> Table<'c, M> {
         Table::new(name)
+    }
+
+    /// A table that keeps indexes with its messages.
+    pub fn indexed<'c, M: Message + Default>(&'c self, table: &'c Indexed<M>) -> IndexedTable<'c, M> {
+        IndexedTable::new(table)
     }
 
     /// The store as plain bytes, beneath the tables.
@@ -183,6 +188,11 @@ impl ReadCall {
     /// The table `name` for reading; values are messages of type `M`.
     pub fn table<'c, M: Message + Default>(&'c self, name: &'c str) -> ReadTable<'c, M> {
         ReadTable::new(name)
+    }
+
+    /// A table that keeps indexes with its messages, for reading.
+    pub fn indexed<'c, M: Message + Default>(&'c self, table: &'c Indexed<M>) -> ReadIndexedTable<'c, M> {
+        ReadIndexedTable::new(table)
     }
 
     /// The store as plain bytes, for reading.

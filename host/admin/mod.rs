@@ -11,6 +11,7 @@ mod server;
 mod service;
 mod socket;
 mod status;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
-pub use client::{ConnectError, connect};
+pub use client::{ConnectError, connect, connect_store, serve_store};
 pub use socket::path as socket_path;
 pub use status::Host;
 

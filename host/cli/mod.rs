@@ -22,6 +22,7 @@ mod inspect;
 mod new;
 pub mod reference;
 mod serve;
+mod store;
 mod timeout;
 
 pub use config_args::{ConfigArgs, PluginFile};
@@ -73,6 +74,7 @@ enum Command {
     Reload(admin::reload::ReloadArgs),
     LogFilter(admin::log_filter::LogFilterArgs),
     Metrics(admin::metrics::MetricsArgs),
+    Store(store::StoreArgs),
     Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -93,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => admin::reload::run(args),
         Command::LogFilter(args) => admin::log_filter::run(args),
         Command::Metrics(args) => admin::metrics::run(args),
+        Command::Store(args) => store::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completions(args) => completions::run(args),
     };

@@ -29,8 +29,8 @@ mod value;
 
 pub use error::{ConfigError, ConfigErrors, Location};
 pub use keys::{
-    Admin, Auth, Cache, Engine, Events, Isolation, Issuer, Linking, Log, LogFormat, Method, Plugin,
-    RateLimits, Server, Store, Upstream,
+    Admin, Auth, Cache, Engine, Events, Idempotency, Isolation, Issuer, Linking, Log, LogFormat, Method,
+    Plugin, RateLimits, Server, Store, Upstream,
 };
 pub use method::{InvalidMethodName, MethodName};
 pub use name::{InvalidPluginName, PluginName};
@@ -49,6 +49,8 @@ pub struct Config {
     pub server: Server,
     /// `[store]`
     pub store: Store,
+    /// `[idempotency]`
+    pub idempotency: Idempotency,
     /// `[events]`
     pub events: Events,
     /// `[rate_limits]`
@@ -195,6 +197,7 @@ impl Config {
         Config {
             server: Server::read(reader, root),
             store: Store::read(reader, root),
+            idempotency: Idempotency::read(reader, root),
             events: Events::read(reader, root),
             rate_limits: RateLimits::read(reader, root),
             log: Log::read(reader, root),

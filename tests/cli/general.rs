@@ -13,6 +13,7 @@ const COMMANDS: [&str; 14] = [
     "check",
     "health",
     "status",
+    "store",
     "generations",
     "reload",
     "log-filter",

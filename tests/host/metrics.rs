@@ -140,7 +140,7 @@ fn calls_are_counted(held: &mut Held, retries: f64) {
     calls("EatMemory", "RESOURCE_EXHAUSTED", 1.0);
     calls("Loop", "DEADLINE_EXCEEDED", 1.0);
     calls("Loop", "CANCELLED", 1.0);
-    calls("WriteThen", "OK", 2.0);
+    calls("WriteThen", "OK", 3.0);
     held.is_absent(
         &table::CALLS,
         &["faults", FAULTS, &method("Absent"), "UNIMPLEMENTED"],
@@ -256,6 +256,12 @@ fn state_is_counted(held: &mut Held, retries: f64) {
     held.is(&table::STORE_QUEUE_BYTES, &[], 0.0);
     held.is_within(&table::STORE_CONFLICT_LOG_BYTES, &[], 0.0, 10_000.0);
     held.is_at_least(&table::STORE_FILE_BYTES, &[], 4096.0);
+    // `a` and `b` hold a byte each, `count` a number.
+    held.is(&table::STORE_KEYS, &["faults"], 3.0);
+    held.is(&table::STORE_DATA_BYTES, &["faults"], 2.0 + 2.0 + 13.0);
+    held.is(&table::RECORDED_ANSWERS, &["faults"], 1.0);
+    held.is_within(&table::RECORDED_ANSWERS_BYTES, &["faults"], 128.0, 1024.0);
+    held.is(&table::REPLAYED_ANSWERS, &[], 1.0);
 
     held.is(&table::EVENTS_PUBLISHED, &["faults"], 2.0);
     for sink in ["log", "json-lines"] {

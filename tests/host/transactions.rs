@@ -237,7 +237,7 @@ async fn methods_without_side_effects_cannot_write(isolation: Isolation) {
             .into_inner()
             .errors;
         assert!(
-            errors.len() == 4 && errors.iter().all(|error| !error.is_empty()),
+            errors.len() == 6 && errors.iter().all(|error| !error.is_empty()),
             "{errors:?}"
         );
     }

@@ -1,7 +1,9 @@
 //! The plugins' state, its events and their delivery, through the public surface and without wasm.
 #![allow(clippy::unwrap_used)]
 
+mod agreement;
 mod anomalies;
+mod answers;
 mod commits;
 mod crash;
 mod delivery;
@@ -12,5 +14,9 @@ mod disk;
 mod failures;
 mod model;
 mod opening;
+mod quotas;
+mod recovery;
+mod relaxed;
 mod support;
+mod tools;
 mod transactions;

@@ -9,6 +9,7 @@ use prost::Message;
 use super::answer::{Failure, Metadata, Response};
 use super::buckets::Buckets;
 use super::clock::Clock;
+use super::idempotency::Answers;
 use super::request::Request;
 use super::store::{Store, Transaction};
 use super::upstream::Upstreams;
@@ -23,6 +24,7 @@ pub(super) struct State {
     pub(super) max_level: Option<LogLevel>,
     pub(super) store: Store,
     pub(super) store_failure: Option<Status>,
+    pub(super) answers: Answers,
     pub(super) buckets: Buckets,
     pub(super) events: Vec<Event>,
     pub(super) logs: Vec<LogLine>,
@@ -39,6 +41,7 @@ impl Default for State {
             max_level: Some(LogLevel::Trace),
             store: Store::default(),
             store_failure: None,
+            answers: Answers::default(),
             buckets: Buckets::default(),
             events: Vec::new(),
             logs: Vec::new(),

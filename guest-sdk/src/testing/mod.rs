@@ -31,6 +31,7 @@ mod answer;
 mod buckets;
 mod call;
 mod clock;
+mod idempotency;
 pub(crate) mod imports;
 mod metadata;
 mod refusal;
@@ -54,6 +55,7 @@ pub use request::Request;
 pub use upstream::UpstreamRequest;
 
 use call::{CallInProgress, State};
+use idempotency::{Scoped, refused};
 
 /// A fake host with its store, its clock and the operator's configuration.
 #[derive(Debug, Default)]
@@ -131,6 +133,14 @@ impl Host {
         self
     }
 
+    /// Sets how many bytes of keys and values the store may keep, and how many keys, as the operator does
+    /// with `max_store_bytes` and `max_store_keys`.
+    #[must_use]
+    pub fn quota(mut self, max_bytes: u64, max_keys: u64) -> Host {
+        self.state.store.quota = store::Quota { max_bytes, max_keys };
+        self
+    }
+
     /// Makes every use of the store fail with this status from now on, or work again.
     pub fn fail_store(&mut self, failure: Option<Status>) {
         self.state.store_failure = failure;
@@ -168,7 +178,7 @@ impl Host {
     }
 
     /// Runs a method of a plugin from encoded request to encoded response, on the path that it takes in
-    /// WebAssembly.
+    /// WebAssembly. A call with the metadata `idempotency-key` happens once, as with the real host.
     ///
     /// # Errors
     /// As [`call`](Host::call); `UNIMPLEMENTED` when the plugin has no such method.
@@ -185,18 +195,42 @@ impl Host {
             .zip(plugin::methods::<P>())
             .find(|(_, method)| method.path == path);
         match method {
-            Some((index, method)) => {
-                let request = if method.read_only {
-                    request.read_only()
-                } else {
-                    request
-                };
-                self.run(request, |_| plugin::handle::<P>(index, message))
+            Some((index, method)) if method.read_only => {
+                self.run(request.read_only(), |_| plugin::handle::<P>(index, message))
             }
+            Some((index, _)) => self.once(request, path, message, |host, request| {
+                host.run(request, |_| plugin::handle::<P>(index, message))
+            }),
             None => self.run(request, |_| {
                 Err(Status::unimplemented(format!("{path} is not served")))
             }),
         }
+    }
+
+    /// Runs a call, or answers it as an earlier one with the same `idempotency-key` was.
+    fn once(
+        &mut self,
+        request: Request,
+        path: &str,
+        message: &[u8],
+        run: impl FnOnce(&mut Host, Request) -> Result<Response<Vec<u8>>, Failure>,
+    ) -> Result<Response<Vec<u8>>, Failure> {
+        let Some(scoped) = Scoped::of(&request, path).map_err(refused)? else {
+            return run(self, request);
+        };
+        if self.state.store_failure.is_some() {
+            let message = "The store is unavailable; nothing was changed";
+            return Err(refused(Status::unavailable(message)));
+        }
+        let now = self.state.clock.unix_nanos();
+        let recorded = self.state.answers.get(&scoped, message, now).map_err(refused)?;
+        if let Some(response) = recorded {
+            return Ok(response);
+        }
+        let response = run(self, request)?;
+        let now = self.state.clock.unix_nanos();
+        self.state.answers.record(scoped, message, &response, now);
+        Ok(response)
     }
 
     fn run<T>(

@@ -8,6 +8,8 @@ mod config;
 mod deadline;
 mod details;
 mod events;
+mod idempotency;
+mod indexes;
 mod keys;
 mod limits;
 mod logging;

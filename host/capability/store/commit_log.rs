@@ -59,6 +59,12 @@ impl CommitLog {
         reads.keys().iter().any(key_changed) || reads.ranges().any(range_changed)
     }
 
+    /// Whether `key` was written after `snapshot`.
+    pub(super) fn key_conflicts(&self, namespace: &Namespace, snapshot: u64, key: &[u8]) -> bool {
+        let written = || self.written.get(namespace)?.get(key);
+        snapshot < self.floor || written().is_some_and(|sequence| *sequence > snapshot)
+    }
+
     pub(super) fn record(&mut self, namespace: Namespace, sequence: u64, keys: Vec<Bytes>) {
         if keys.is_empty() {
             return;

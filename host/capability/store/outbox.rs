@@ -6,10 +6,10 @@ use bytes::Bytes;
 use redb::Table;
 use tokio::sync::{oneshot, watch};
 
-use super::Store;
 use super::layout::{self, OutboxKey, OutboxRow};
 use super::queue::Request;
 use super::submission::{CommitError, Outcome};
+use super::{Health, Store};
 use crate::capability::{Error, Namespace};
 
 /// The longest topic, in bytes.
@@ -112,7 +112,7 @@ pub(super) fn trim(
 }
 
 /// What an event counts against the bounds of a call and of the outbox.
-fn event_bytes(topic: &str, key: &str, payload: &[u8]) -> usize {
+pub(super) fn event_bytes(topic: &str, key: &str, payload: &[u8]) -> usize {
     topic.len() + key.len() + payload.len()
 }
 
@@ -137,7 +137,7 @@ impl Outbox {
     /// The last event that `sink` acknowledged; the default if none.
     pub(crate) fn cursor(&self, sink: &str) -> Result<Position, Error> {
         let shared = &self.store.shared;
-        let snapshot = shared.snapshot()?;
+        let snapshot = shared.durable_snapshot()?;
         let cursors = snapshot
             .read
             .open_table(layout::CURSORS)
@@ -157,7 +157,7 @@ impl Outbox {
         max_bytes: usize,
     ) -> Result<Vec<Event>, Error> {
         let shared = &self.store.shared;
-        let snapshot = shared.snapshot()?;
+        let snapshot = shared.durable_snapshot()?;
         let outbox = snapshot
             .read
             .open_table(layout::OUTBOX)
@@ -194,7 +194,12 @@ impl Outbox {
         .await
     }
 
-    /// Changes whenever events have become durable, and when the store ends.
+    /// Whether the store is closed for good. One that has failed may come back.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.store.health() == Health::Closed
+    }
+
+    /// Changes whenever events have become durable, and when the store ends, fails or is opened anew.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.store.shared.published.subscribe()
     }

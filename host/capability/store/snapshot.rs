@@ -1,6 +1,7 @@
 use redb::{ReadOnlyTable, ReadTransaction, StorageError, TableError};
 
 use super::layout::{self, DataRow};
+use super::usage::{Usage, UsageByPlugin};
 use crate::capability::Namespace;
 
 /// The state after one commit. All transactions that begin between two batches of commits share one; the
@@ -8,6 +9,8 @@ use crate::capability::Namespace;
 pub(super) struct Snapshot {
     /// The last commit it contains.
     pub(super) sequence: u64,
+    /// What each plugin keeps in it.
+    pub(super) usage: UsageByPlugin,
     pub(super) read: ReadTransaction,
 }
 
@@ -15,6 +18,23 @@ pub(super) struct Snapshot {
 pub(super) type DataTable = ReadOnlyTable<&'static [u8], DataRow>;
 
 impl Snapshot {
+    /// What a plugin keeps.
+    pub(super) fn usage_of(&self, namespace: &Namespace) -> Usage {
+        self.usage.get(namespace).copied().unwrap_or_default()
+    }
+
+    /// The size of the value under `key`; none if there is none.
+    pub(super) fn value_bytes(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+    ) -> Result<Option<usize>, StorageError> {
+        let Some(table) = self.table(namespace)? else {
+            return Ok(None);
+        };
+        Ok(table.get(key)?.map(|row| row.value().1.len()))
+    }
+
     /// None if the plugin never wrote anything.
     pub(super) fn table(&self, namespace: &Namespace) -> Result<Option<DataTable>, StorageError> {
         match self.read.open_table(layout::data(namespace.as_str())) {

@@ -18,7 +18,7 @@ pub use log::{Log, LogFormat};
 pub use method::Method;
 pub use plugin::{Isolation, Linking, Plugin};
 pub use server::Server;
-pub use state::{Events, RateLimits, Store};
+pub use state::{Events, Idempotency, RateLimits, Store};
 pub use upstream::Upstream;
 
 use super::section::Section;
@@ -27,6 +27,7 @@ use super::section::Section;
 pub(super) const SECTIONS: &[Section] = &[
     Server::SECTION,
     Store::SECTION,
+    Idempotency::SECTION,
     Events::SECTION,
     RateLimits::SECTION,
     Log::SECTION,

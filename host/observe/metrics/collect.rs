@@ -10,7 +10,7 @@ use super::instrument::nanos;
 use super::page::Page;
 use super::{process, table};
 use crate::capability::events::Progress;
-use crate::capability::store::{Health, Store};
+use crate::capability::store::{Health, Store, Usage};
 use crate::dispatch::Dispatcher;
 use crate::generations::Registry;
 use crate::server::ConnectionMetrics;
@@ -211,6 +211,23 @@ impl Collector {
         if let Some(bytes) = self.store.file_bytes() {
             family.sample(&[], bytes);
         }
+        let usage = self.store.usage();
+        let figures: [(_, fn(&Usage) -> u64); 4] = [
+            (&table::STORE_KEYS, |usage| usage.keys),
+            (&table::STORE_DATA_BYTES, |usage| usage.bytes),
+            (&table::RECORDED_ANSWERS, |usage| usage.answers),
+            (&table::RECORDED_ANSWERS_BYTES, |usage| usage.answer_bytes),
+        ];
+        for (metric, figure) in figures {
+            let mut family = page.family(metric);
+            for (plugin, usage) in &usage {
+                family.sample(&[plugin], figure(usage));
+            }
+        }
+        page.single(
+            &table::REPLAYED_ANSWERS,
+            self.dispatcher.idempotency.replays.value(),
+        );
     }
 
     fn events(&self, page: &mut Page) {

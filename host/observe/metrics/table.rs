@@ -143,17 +143,17 @@ table! {
     /// Components looked up in the cache of compiled plugins, by what came of it: hit or miss.
     COMPILE_CACHE_LOOKUPS = Counter "mortise_compile_cache_lookups" ["plugin", "outcome"];
 
-    /// 1 while the store takes commits, 0 once it has failed or is closed.
+    /// 1 while the store takes commits, 0 while it has failed or is closed.
     STORE_UP = Gauge "mortise_store_up" [];
     /// Transactions that were committed.
     STORE_COMMITS = Counter "mortise_store_commits" [];
     /// Transactions that were refused because something they had read was changed by another.
     STORE_CONFLICTS = Counter "mortise_store_conflicts" [];
-    /// Time from submitting a transaction to its being durable.
+    /// Time from submitting a transaction to its being acknowledged: durable, unless its plugin is relaxed.
     STORE_COMMIT_SECONDS = Histogram "mortise_store_commit_seconds" [];
-    /// Time that making a group of transactions durable took, disk included.
+    /// Time that writing a group of transactions took, disk included unless all were relaxed.
     STORE_GROUP_SECONDS = Histogram "mortise_store_group_seconds" [];
-    /// Transactions that were made durable together.
+    /// Transactions that were written together.
     STORE_GROUP_COMMITS = Histogram "mortise_store_group_commits" [];
     /// Transactions that wait to be committed, in bytes of keys, values and events.
     STORE_QUEUE_BYTES = Gauge "mortise_store_queue_bytes" [];
@@ -161,6 +161,17 @@ table! {
     STORE_CONFLICT_LOG_BYTES = Gauge "mortise_store_conflict_log_bytes" [];
     /// The store's file.
     STORE_FILE_BYTES = Gauge "mortise_store_file_bytes" [];
+
+    /// Keys in a plugin's part of the store.
+    STORE_KEYS = Gauge "mortise_store_keys" ["plugin"];
+    /// Those keys and their values.
+    STORE_DATA_BYTES = Gauge "mortise_store_data_bytes" ["plugin"];
+    /// Answers recorded under idempotency keys.
+    RECORDED_ANSWERS = Gauge "mortise_recorded_answers" ["plugin"];
+    /// The same in bytes, bounded by idempotency.max_bytes.
+    RECORDED_ANSWERS_BYTES = Gauge "mortise_recorded_answers_bytes" ["plugin"];
+    /// Calls that were answered as an earlier one with the same idempotency-key was.
+    REPLAYED_ANSWERS = Counter "mortise_replayed_answers" [];
 
     /// Events that were committed.
     EVENTS_PUBLISHED = Counter "mortise_events_published" ["plugin"];

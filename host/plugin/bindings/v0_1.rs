@@ -240,6 +240,15 @@ impl store::Host for CallState {
         Ok(self.serving()?.transaction.delete(&key)?)
     }
 
+    fn put_if(&mut self, key: Vec<u8>, value: Vec<u8>, version: u64) -> Result<bool, Error> {
+        let transaction = &mut self.serving()?.transaction;
+        Ok(transaction.put_if(&key, Bytes::from(value), version)?)
+    }
+
+    fn delete_if(&mut self, key: Vec<u8>, version: u64) -> Result<bool, Error> {
+        Ok(self.serving()?.transaction.delete_if(&key, version)?)
+    }
+
     fn scan(&mut self, range: store::Range) -> Result<store::Page, Error> {
         let page = self.serving()?.transaction.scan(&kv::Range {
             start: range.start.into(),

@@ -82,10 +82,9 @@ impl pb::OrderService for Orders {
 fn change(call: &Call, action: Action, id: &str, version: Option<i64>) -> Result<pb::Order, Status> {
     Session::run(call, |session| {
         let mut record = orders::find(call, &session.identity, id)?;
-        let before = record.order.status();
         lifecycle::apply(&mut record.order, action, version)
             .map_err(|refusal| refusals::impossible(id, action, version, refusal))?;
-        orders::update(call, &record, before)?;
+        orders::update(call, &record)?;
         let order = record.order;
         call.publish(action.topic(), &order.order_id, &order)?;
         info!(

@@ -47,12 +47,17 @@ pub(super) async fn calls_of_all_kinds(host: &Host) -> f64 {
     assert_eq!(endless.code(), Code::DeadlineExceeded);
     let sleep = SleepRequest { milliseconds: 100 };
     host.faults().sleep(sleep).await.expect("answered");
-    for key in ["a", "b"] {
-        let write = WriteThenRequest {
+    // The second is repeated, and answered as before.
+    for key in ["a", "b", "b"] {
+        let mut write = tonic::Request::new(WriteThenRequest {
             key: key.into(),
             value: "x".into(),
             ending: Ending::Ok.into(),
-        };
+        });
+        if key == "b" {
+            let once = "once".parse().expect("a value");
+            write.metadata_mut().insert("idempotency-key", once);
+        }
         host.faults().write_then(write).await.expect("kept");
     }
     // What reaches no method, or no handler.
