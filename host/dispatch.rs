@@ -1,5 +1,7 @@
 //! One call, straight through.
 
+mod host_call;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +96,17 @@ enum Answer {
     },
 }
 
+impl Answer {
+    /// Of a call whose errand another one has settled: nobody reads it.
+    fn settled_before() -> Self {
+        Self::Ok {
+            message: Vec::new(),
+            metadata: AnswerMetadata::default(),
+            compress_min_bytes: 0,
+        }
+    }
+}
+
 impl Dispatcher {
     /// Serves one unary call from its headers to its answer. Dropping the future cancels the call: the guest
     /// stops, and what it staged is discarded unless its commit was already accepted.
@@ -169,7 +182,7 @@ impl Dispatcher {
         let mut record = route.generation.metrics.begin(route.method, arrived);
         let id = format!("{:032x}", rand::random::<u128>());
         let trace = TraceContext::of(&head.headers);
-        let span = CallLog::span(&id, &head, &route, trace.as_ref());
+        let span = CallLog::span(&id, path, &head.headers, &route, trace.as_ref());
         async {
             let identity = Identity {
                 id,
@@ -230,6 +243,8 @@ impl Dispatcher {
             trace: identity.trace,
             peer: identity.peer,
             principal,
+            hops: 0,
+            errand: None,
             decisions: Mutex::default(),
             upstream: Journal::default(),
         };
@@ -281,6 +296,9 @@ impl Dispatcher {
                 record.retry();
             }
             let mut transaction = self.store.begin(&generation.name, access);
+            if !call.begin(&mut transaction)? {
+                return Ok(Answer::settled_before());
+            }
             if let Some((message, metadata)) = Keyed::recorded(keyed, &mut transaction)? {
                 return Ok(Answer::Ok {
                     message,

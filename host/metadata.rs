@@ -102,6 +102,14 @@ impl RequestMetadata {
         })
     }
 
+    /// Of a call that the host makes.
+    pub fn of_host(headers: HeaderMap) -> Self {
+        Self {
+            headers,
+            withheld: None,
+        }
+    }
+
     /// Hides a header from guests. It can still be sent on.
     pub fn withholding(self, header: Option<HeaderName>) -> Self {
         Self {

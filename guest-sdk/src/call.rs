@@ -11,12 +11,13 @@ use crate::config::{self, ConfigValue};
 use crate::limits::{self, Decision, Rate};
 use crate::metadata::{AnswerMetadata, Block, RequestMetadata};
 use crate::store::{Indexed, IndexedTable, ReadIndexedTable, ReadStore, ReadTable, Store, Table};
+use crate::timers::{self, Method, TimerId};
 use crate::upstream::Upstream;
-use crate::{Status, host};
+use crate::{Event, Status, event, host};
 
 /// The call in progress, in a method that may change state.
 ///
-/// It has all that a [`ReadCall`] has, and besides may write to the store and publish events. Everything
+/// It has all that a [`ReadCall`] has, and besides may write to the store, publish events and set timers. Everything
 /// one call does to them is one serialisable transaction: it takes effect if and only if the handler
 /// returns `Ok`. When the transaction meets a conflict the host runs the handler again from the start, in a
 /// fresh sandbox, so a handler must not lead its own count of what it did.
@@ -90,6 +91,35 @@ impl Call {
     pub fn publish_bytes(&self, topic: &str, key: &str, payload: &[u8]) -> Result<(), Status> {
         host::events::publish(topic, key, payload).map_err(Status::from)
     }
+
+    /// Has the host call a method of this plugin at `when`, or at once if that is past. The timer exists when the
+    /// call commits. Its own call is one like any other, with a transaction and a deadline of its own; it is made
+    /// again later if it fails, a bounded number of times.
+    ///
+    /// ```ignore (needs what a build script made)
+    /// let due = call.now() + Duration::from_secs(3600);
+    /// call.schedule(due, pb::OrderTimersMethod::CANCEL_UNPAID, &pb::CancelUnpaidRequest { id })?;
+    /// ```
+    ///
+    /// # Errors
+    /// When the host refuses it, for instance because the plugin has too many timers, or does not serve the method.
+    pub fn schedule<Req: Message>(
+        &self,
+        when: SystemTime,
+        method: Method<Req>,
+        request: &Req,
+    ) -> Result<TimerId, Status> {
+        timers::schedule(when, method, request)
+    }
+
+    /// Takes back a timer, also one that this very call has scheduled. False if there is no such timer any more: its
+    /// call was made or given up, or it was cancelled.
+    ///
+    /// # Errors
+    /// When the host refuses it.
+    pub fn cancel_timer(&self, id: impl AsRef<str>) -> Result<bool, Status> {
+        timers::cancel(id.as_ref())
+    }
 }
 
 impl ReadCall {
@@ -124,7 +154,7 @@ impl ReadCall {
         host::call::cancelled()
     }
 
-    /// The caller's address: `ip:port`, or `unix:` for a Unix-domain socket.
+    /// The caller's address: `ip:port`, or `unix:` for a Unix-domain socket. Empty for calls of timers and events.
     pub fn peer(&self) -> String {
         host::call::peer()
     }
@@ -135,7 +165,19 @@ impl ReadCall {
         Some(address.ip().to_canonical())
     }
 
-    /// The verified caller; none when the host authenticates nobody.
+    /// The event that this call delivers; none if it is a client's call, or a timer's. Its payload is the request.
+    pub fn event(&self) -> Option<Event> {
+        event::of(self)
+    }
+
+    /// Whether a timer makes this call.
+    pub fn is_by_timer(&self) -> bool {
+        self.principal()
+            .is_some_and(|principal| principal.id == event::TIMER)
+    }
+
+    /// The verified caller; none when the host authenticates nobody. Calls that the host itself makes have the
+    /// identities `mortise:timer` and `mortise:event/PLUGIN`.
     pub fn principal(&self) -> Option<Principal> {
         let principal = host::call::principal()?;
         Some(Principal {

@@ -4,6 +4,7 @@
 //! Over TCP nothing can be changed and no gRPC is served, because there nobody is asked who they are.
 
 mod client;
+mod deferred;
 mod generations;
 mod log_filter;
 mod pages;

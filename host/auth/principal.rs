@@ -17,6 +17,16 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// The host itself, as which part of it: `timer`, or `event/PLUGIN`. No issuer and no certificate gives out such
+    /// identities.
+    pub fn of_host(part: &str) -> Self {
+        Self {
+            id: format!("mortise:{part}"),
+            claims: Vec::new(),
+            scopes: Vec::new(),
+        }
+    }
+
     /// Whether the token allows what `scope` stands for.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes.iter().any(|allowed| allowed == scope)

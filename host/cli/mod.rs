@@ -75,6 +75,8 @@ enum Command {
     LogFilter(admin::log_filter::LogFilterArgs),
     Metrics(admin::metrics::MetricsArgs),
     Store(store::StoreArgs),
+    Events(admin::events::EventsArgs),
+    Timers(admin::timers::TimersArgs),
     Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -96,6 +98,8 @@ pub fn main() -> ExitCode {
         Command::LogFilter(args) => admin::log_filter::run(args),
         Command::Metrics(args) => admin::metrics::run(args),
         Command::Store(args) => store::run(args),
+        Command::Events(args) => admin::events::run(args),
+        Command::Timers(args) => admin::timers::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completions(args) => completions::run(args),
     };

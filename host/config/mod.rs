@@ -25,12 +25,13 @@ mod name;
 mod reader;
 pub mod reference;
 mod setting;
+mod subscriptions;
 mod value;
 
 pub use error::{ConfigError, ConfigErrors, Location};
 pub use keys::{
     Admin, Auth, Cache, Engine, Events, Idempotency, Isolation, Issuer, Linking, Log, LogFormat, Method,
-    Plugin, RateLimits, Server, Store, Upstream,
+    Plugin, RateLimits, Server, Store, Subscription, Timers, Upstream,
 };
 pub use method::{InvalidMethodName, MethodName};
 pub use name::{InvalidPluginName, PluginName};
@@ -53,6 +54,10 @@ pub struct Config {
     pub idempotency: Idempotency,
     /// `[events]`
     pub events: Events,
+    /// `[subscriptions.NAME]`
+    pub subscriptions: BTreeMap<PluginName, Subscription>,
+    /// `[timers]`
+    pub timers: Timers,
     /// `[rate_limits]`
     pub rate_limits: RateLimits,
     /// `[log]`
@@ -123,6 +128,7 @@ impl Config {
         config.check_tls(&mut errors);
         config.check_plugins(complete, &mut errors);
         config.check_upstreams(complete, &mut errors);
+        config.check_subscriptions(complete, &mut errors);
         config.check_identity(complete, &mut errors);
         (config, errors)
     }
@@ -199,6 +205,8 @@ impl Config {
             store: Store::read(reader, root),
             idempotency: Idempotency::read(reader, root),
             events: Events::read(reader, root),
+            subscriptions: read_named(reader, root, "subscriptions", Subscription::read),
+            timers: Timers::read(reader, root),
             rate_limits: RateLimits::read(reader, root),
             log: Log::read(reader, root),
             admin: Admin::read(reader, root),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::request::Parts;
+use http::HeaderMap;
 use tracing::Span;
 use tracing::field::{Empty, display};
 
@@ -40,19 +40,25 @@ impl CallLog {
 
     /// The span of one call. What is known of it is given at once: a field recorded later has the others written
     /// anew. Nothing is formatted for it if spans of this level are not written.
-    pub fn span(id: &str, head: &Parts, route: &Route, trace: Option<&TraceContext>) -> Span {
+    pub fn span(
+        id: &str,
+        path: &str,
+        headers: &HeaderMap,
+        route: &Route,
+        trace: Option<&TraceContext>,
+    ) -> Span {
         if !tracing::enabled!(tracing::Level::INFO) {
             return Span::none();
         }
         let generation = &route.generation;
-        let request_id = head.headers.get("x-request-id").map(|request_id| {
+        let request_id = headers.get("x-request-id").map(|request_id| {
             let request_id = String::from_utf8_lossy(request_id.as_bytes());
             printable(&request_id, MAX_SHOWN_BYTES)
         });
         tracing::info_span!(
             "call",
             id,
-            method = head.uri.path(),
+            method = path,
             plugin = generation.name.as_str(),
             generation = generation.number,
             request_id,

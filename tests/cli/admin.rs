@@ -2,12 +2,17 @@
 
 use crate::{mortise_in, temporary_folder};
 
-const COMMANDS: [&[&str]; 5] = [
+const COMMANDS: [&[&str]; 10] = [
     &["status"],
     &["generations"],
     &["reload", "order"],
     &["log-filter", "debug"],
     &["metrics"],
+    &["events", "list"],
+    &["events", "retry", "--all"],
+    &["events", "drop", "0"],
+    &["timers", "list", "order"],
+    &["timers", "cancel", "order", "0"],
 ];
 
 #[test]

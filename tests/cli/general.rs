@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::mortise;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 17] = [
     "serve",
     "dev",
     "new",
@@ -18,6 +18,8 @@ const COMMANDS: [&str; 14] = [
     "reload",
     "log-filter",
     "metrics",
+    "events",
+    "timers",
     "explain",
     "completions",
 ];

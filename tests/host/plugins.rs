@@ -22,7 +22,9 @@ fn the_plugins_pass_their_own_tests() {
 /// grows its memory on an ordinary call.
 #[test]
 fn components_are_small_and_import_the_contract_alone() {
-    let contract = ["call", "store", "events", "limits", "log", "config", "types"];
+    let contract = [
+        "call", "store", "events", "timers", "limits", "log", "config", "types",
+    ];
     for file in [&components().order, &components().faults] {
         let bytes = std::fs::read(file).expect("it was built");
         let (mut memories, mut stack_tops) = (Vec::new(), Vec::new());

@@ -5,7 +5,9 @@ mod agreement;
 mod anomalies;
 mod answers;
 mod commits;
+mod consumer;
 mod crash;
+mod crash_calls;
 mod delivery;
 // Tests of the host tell a disk less.
 #[allow(dead_code)]
@@ -17,6 +19,8 @@ mod opening;
 mod quotas;
 mod recovery;
 mod relaxed;
+mod subscriptions;
 mod support;
+mod timers;
 mod tools;
 mod transactions;

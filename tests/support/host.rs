@@ -20,6 +20,7 @@ use super::log::Log;
 use super::pb::caller::caller_client::CallerClient;
 use super::pb::faults::faults_client::FaultsClient;
 use super::pb::order::order_service_client::OrderServiceClient;
+use super::pb::tally::v1::tally_client::TallyClient;
 use super::plugins::{Plugin, target_folder};
 use super::raw::RawClient;
 use super::{until_some, within_patience};
@@ -248,6 +249,10 @@ impl Host {
 
     pub(crate) fn orders(&self) -> OrderServiceClient<Channel> {
         OrderServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn tally(&self) -> TallyClient<Channel> {
+        TallyClient::new(self.channel())
     }
 
     pub(crate) fn health(&self) -> HealthClient<Channel> {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::mem;
+use std::time::SystemTime;
 
 use prost::Message;
 
@@ -54,12 +55,18 @@ impl Default for State {
 /// An event that a committed call published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// Different from that of any other event of this host.
+    pub id: String,
+    /// When it was committed.
+    pub time: SystemTime,
     /// The topic.
     pub topic: String,
     /// What events are kept in order by.
     pub key: String,
     /// The encoded message.
     pub payload: Vec<u8>,
+    /// How many deliveries of events led to it; 0 if a client's call published it.
+    pub hops: u32,
 }
 
 impl Event {
@@ -166,7 +173,10 @@ impl<'h> CallInProgress<'h> {
             .id
             .clone()
             .unwrap_or_else(|| format!("call-{}", state.calls));
-        let transaction = Transaction::new(request.read_only);
+        let mut transaction = Transaction::new(request.read_only, request.hops);
+        if let Some(timer) = &request.timer {
+            transaction.settle(&state.store, timer);
+        }
         let current = Current {
             state,
             request,
@@ -205,7 +215,7 @@ impl<'h> CallInProgress<'h> {
             ..
         } = current;
         if result.is_ok() && !expired {
-            let events = state.store.commit(transaction);
+            let events = state.store.commit(transaction, state.clock.now());
             state.events.extend(events);
         }
         *self.home = state;

@@ -149,6 +149,19 @@ pub(crate) mod events {
     }
 }
 
+pub(crate) mod timers {
+    use super::store::transact;
+    use crate::bindings::mortise::plugin::types::Error;
+
+    pub(crate) fn schedule(when: u64, method: &str, request: &[u8]) -> Result<String, Error> {
+        transact(|transaction, store| transaction.schedule(store, when, method, request))
+    }
+
+    pub(crate) fn cancel(id: &str) -> Result<bool, Error> {
+        transact(|transaction, store| transaction.cancel(store, id))
+    }
+}
+
 pub(crate) mod limits {
     use super::super::call::with_current;
     use crate::bindings::mortise::plugin::limits::{Decision, Rate};

@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{AddAssign, Bound, SubAssign};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::call::Event;
 use super::refusal::{invalid, over_limit, read_only};
+use super::timers::{StagedTimers, Timers};
 use crate::bindings::mortise::plugin::store::{Direction, Entry, Page, Range, Versioned};
 use crate::bindings::mortise::plugin::types::Error;
 
@@ -71,6 +73,7 @@ pub(super) struct Store {
     pub(super) quota: Quota,
     entries: BTreeMap<Vec<u8>, (Vec<u8>, u64)>,
     kept: Growth,
+    pub(super) timers: Timers,
     commits: u64,
 }
 
@@ -107,16 +110,31 @@ impl Store {
             .map(|(key, (value, _))| (key.as_slice(), value.as_slice()))
     }
 
-    pub(super) fn commit(&mut self, transaction: Transaction) -> Vec<Event> {
-        self.commits += u64::from(!transaction.writes.is_empty() || !transaction.events.is_empty());
-        self.kept += transaction.growth;
-        for (key, value) in transaction.writes {
+    /// The events, which have their ids and time now.
+    pub(super) fn commit(&mut self, transaction: Transaction, now: SystemTime) -> Vec<Event> {
+        let Transaction {
+            writes,
+            mut events,
+            timers,
+            growth,
+            ..
+        } = transaction;
+        let is_empty = writes.is_empty() && events.is_empty() && timers.is_empty();
+        self.commits += u64::from(!is_empty);
+        self.kept += growth;
+        self.timers.count_scheduled(&timers);
+        self.timers.apply(timers);
+        for (index, event) in events.iter_mut().enumerate() {
+            event.id = format!("test-{}-{index}", self.commits);
+            event.time = now;
+        }
+        for (key, value) in writes {
             match value {
                 Some(value) => self.entries.insert(key, (value, self.commits)),
                 None => self.entries.remove(&key),
             };
         }
-        transaction.events
+        events
     }
 }
 
@@ -129,14 +147,17 @@ pub(super) struct Transaction {
     events: Vec<Event>,
     /// Of the store, if the call commits.
     growth: Growth,
+    timers: StagedTimers,
+    hops: u32,
     operations: usize,
     staged_bytes: usize,
 }
 
 impl Transaction {
-    pub(super) fn new(read_only: bool) -> Transaction {
+    pub(super) fn new(read_only: bool, hops: u32) -> Transaction {
         Transaction {
             read_only,
+            hops,
             ..Transaction::default()
         }
     }
@@ -227,11 +248,40 @@ impl Transaction {
         }
         self.stage_bytes(topic.len() + key.len() + payload.len())?;
         self.events.push(Event {
+            // It gets these when it is committed.
+            id: String::new(),
+            time: UNIX_EPOCH,
             topic: topic.into(),
             key: key.into(),
             payload: payload.into(),
+            hops: self.hops,
         });
         Ok(())
+    }
+
+    pub(super) fn schedule(
+        &mut self,
+        store: &Store,
+        when: u64,
+        method: &str,
+        request: &[u8],
+    ) -> Result<String, Error> {
+        self.begin_write(&[], &[])?;
+        let id = self
+            .timers
+            .schedule(&store.timers, when, method, request, self.hops)?;
+        self.stage_bytes(method.len() + request.len())?;
+        Ok(id)
+    }
+
+    pub(super) fn cancel(&mut self, store: &Store, id: &str) -> Result<bool, Error> {
+        self.begin_write(&[], &[])?;
+        Ok(self.timers.settle(&store.timers, id))
+    }
+
+    /// The timer that this call is made for is there no more once it has committed.
+    pub(super) fn settle(&mut self, store: &Store, id: &str) {
+        self.timers.settle(&store.timers, id);
     }
 
     pub(super) fn scan(&mut self, store: &Store, range: &Range) -> Result<Page, Error> {

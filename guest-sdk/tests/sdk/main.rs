@@ -18,6 +18,7 @@ mod plugin;
 mod readme;
 mod status;
 mod tables;
+mod timers;
 mod transactions;
 mod upstream;
 

@@ -35,6 +35,8 @@ pub(super) struct Committer {
     log: CommitLog,
     /// What `log` knows the keys of recorded answers under.
     answers: Namespace,
+    /// What it knows the host's own rows under.
+    host: Namespace,
     /// Those that may still be in use, oldest first.
     snapshots: Vec<(u64, Weak<Snapshot>)>,
 }
@@ -44,8 +46,9 @@ pub(super) struct Committer {
 struct Relaxed {
     /// When it must be.
     due: Option<Instant>,
-    /// Whether the relay is to hear of it then.
+    /// Whether events and deferred calls are among it, which the host's own workers are to hear of then.
     events: bool,
+    calls: bool,
 }
 
 /// Why a committer ended.
@@ -81,6 +84,7 @@ impl Committer {
             relaxed: Relaxed::default(),
             log,
             answers: Namespace::of_host("/answers"),
+            host: Namespace::of_host("/host"),
             snapshots: Vec::new(),
         };
         committer.publish(true);
@@ -126,18 +130,21 @@ impl Committer {
         match self.writer.flush() {
             Ok(()) => {
                 self.shared.all_durable();
-                self.durable(false);
+                self.durable();
             }
             Err(WriteError::BeforeCommit(cause)) => self.shared.fail(&cause),
             Err(WriteError::DuringCommit(cause)) => self.shared.fail(&cause),
         }
     }
 
-    /// Everything written is on the disk, events among it if `events` says so.
-    fn durable(&mut self, events: bool) {
+    /// Everything written is on the disk.
+    fn durable(&mut self) {
         let relaxed = std::mem::take(&mut self.relaxed);
-        if events || relaxed.events {
+        if relaxed.events {
             self.shared.published.send_replace(self.writer.sequence());
+        }
+        if relaxed.calls {
+            self.shared.scheduled.send_replace(self.writer.sequence());
         }
     }
 
@@ -228,7 +235,9 @@ impl Committer {
         }
         let keys = commit.writes.keys().cloned().collect();
         self.log.record(commit.namespace.clone(), sequence, keys);
-        batch.durable |= commit.plugin.durability == super::Durability::Commit;
+        let keys = commit.host.writes.keys().cloned().collect();
+        self.log.record(self.host.clone(), sequence, keys);
+        batch.durable |= commit.plugin.durability == super::Durability::Commit || commit.host.durable;
         batch.commits.push(Accepted { sequence, commit });
     }
 
@@ -236,6 +245,7 @@ impl Committer {
     fn conflicts(&self, commit: &Commit, snapshot: u64) -> bool {
         let answer = commit.answer.key.as_ref();
         self.log.conflicts(&commit.namespace, snapshot, &commit.reads)
+            || self.log.conflicts(&self.host, snapshot, &commit.host.reads)
             || answer.is_some_and(|key| self.log.key_conflicts(&self.answers, snapshot, key))
     }
 
@@ -308,9 +318,9 @@ impl Committer {
     }
 
     fn acknowledge(&mut self, batch: Batch) {
-        let mut published = false;
         for Accepted { sequence, commit } in batch.commits {
-            published |= !commit.events.is_empty();
+            self.relaxed.events |= !commit.events.is_empty();
+            self.relaxed.calls |= commit.host.schedules;
             answer(
                 commit.outcome,
                 Ok(Committed {
@@ -322,9 +332,8 @@ impl Committer {
             answer(outcome, Ok(Committed { sequence: None }));
         }
         if batch.durable {
-            self.durable(published);
+            self.durable();
         } else {
-            self.relaxed.events |= published;
             let due = || Instant::now() + self.shared.options.relaxed_window;
             self.relaxed.due.get_or_insert_with(due);
         }

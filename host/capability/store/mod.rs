@@ -16,6 +16,7 @@
 mod answers;
 mod commit_log;
 mod committer;
+mod deferred;
 mod layout;
 mod lock;
 mod metrics;
@@ -46,6 +47,10 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 pub use answers::AnswerKey;
+pub use deferred::{
+    Amount, CallId, DeadLetter, DeferredBounds, DeferredCall, DeferredCalls, Errand, EventHeader, Failed,
+    Page as DeferredPage,
+};
 pub use metrics::StoreMetrics;
 pub use open::OpenError;
 pub use options::{AnswerOptions, Bounds, Durability, Options, PluginOptions, Quota};
@@ -103,8 +108,10 @@ struct Shared {
     metrics: StoreMetrics,
     /// Where the file is, if the store is in one.
     directory: PathBuf,
-    /// The last commit that published events. Also notified when the store ends.
+    /// The last commit that published events. Also notified when the store ends or is opened anew.
     published: watch::Sender<u64>,
+    /// The last commit that scheduled calls. Notified as `published` is.
+    scheduled: watch::Sender<u64>,
 }
 
 impl Store {
@@ -166,6 +173,7 @@ impl Store {
             metrics: StoreMetrics::default(),
             directory: path.to_owned(),
             published: watch::Sender::new(writer.sequence()),
+            scheduled: watch::Sender::new(writer.sequence()),
         });
         let queue = CommitQueue::start(shared.clone(), source, writer);
         let queue = queue.map_err(|cause| OpenError::Io {
@@ -199,7 +207,10 @@ impl Store {
         let ticket = Arc::new(Ticket::default());
         let (sender, outcome) = oneshot::channel();
         let commit = Commit {
-            bytes: transaction.staged_bytes() + transaction.reads.bytes() + transaction.answer.bytes(),
+            bytes: transaction.staged_bytes()
+                + transaction.reads.bytes()
+                + transaction.answer.bytes()
+                + transaction.host.bytes(),
             snapshot: transaction.snapshot(),
             namespace: transaction.namespace,
             plugin: transaction.plugin,
@@ -207,6 +218,8 @@ impl Store {
             writes: transaction.writes,
             events: transaction.events,
             answer: transaction.answer,
+            hops: transaction.hops,
+            host: transaction.host,
             submitted: Instant::now(),
             ticket: ticket.clone(),
             outcome: sender,
@@ -251,6 +264,11 @@ impl Store {
     /// Blocks the calling thread for as long as the last batch takes.
     pub fn close(&self) {
         self.queue.close();
+    }
+
+    /// The calls that the host is to make later.
+    pub fn deferred(&self) -> DeferredCalls {
+        DeferredCalls::new(self.clone())
     }
 
     /// The events that wait for delivery.
@@ -339,8 +357,14 @@ impl Shared {
         *health = end;
         self.snapshot.store(None);
         self.durable.store(None);
-        self.published.send_modify(|_| ());
+        self.wake();
         true
+    }
+
+    /// Has those look that wait for what becomes durable.
+    fn wake(&self) {
+        self.published.send_modify(|_| ());
+        self.scheduled.send_modify(|_| ());
     }
 
     fn read_failed(&self, error: &redb::StorageError) -> Error {

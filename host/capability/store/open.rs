@@ -11,6 +11,7 @@ use redb::{
 
 use super::Options;
 use super::answers::Answers;
+use super::deferred::Levels;
 use super::layout;
 use super::lock::{DirectoryLock, LockError, private_file};
 use super::outbox::Position;
@@ -294,6 +295,7 @@ fn initialise(database: &Database) -> Result<(), redb::Error> {
         transaction.open_table(layout::USAGE)?;
         transaction.open_table(layout::ANSWERS)?;
         transaction.open_table(layout::ANSWER_AGES)?;
+        transaction.open_table(layout::HOST)?;
     }
     Ok(transaction.commit()?)
 }
@@ -341,6 +343,7 @@ fn read_state(path: &Path, database: &Database, options: &Options) -> Result<Sta
         cursors: cursors.collect::<Result<_, OpenError>>()?,
         usage: usage::read(&read).map_err(failed)?,
         answers: Answers::read(&read, &options.answers).map_err(failed)?,
+        deferred: Levels::read(&read).map_err(failed)?,
     })
 }
 

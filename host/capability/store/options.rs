@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use super::deferred::DeferredBounds;
 use crate::capability::Namespace;
 
 /// How a [`Store`](super::Store) is opened. Every field is a bound on memory, disk or work.
@@ -32,6 +33,8 @@ pub struct Options {
     pub plugins: BTreeMap<Namespace, PluginOptions>,
     /// What is kept of answers to calls with an idempotency key.
     pub answers: AnswerOptions,
+    /// What may be left for later.
+    pub deferred: DeferredBounds,
 }
 
 impl Default for Options {
@@ -48,6 +51,7 @@ impl Default for Options {
             bounds: Bounds::default(),
             plugins: BTreeMap::new(),
             answers: AnswerOptions::default(),
+            deferred: DeferredBounds::default(),
         }
     }
 }

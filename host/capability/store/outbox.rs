@@ -45,9 +45,10 @@ impl StagedEvent {
     pub(super) fn row<'a>(
         &'a self,
         time: u64,
+        hops: u32,
         plugin: &'a Namespace,
-    ) -> (u64, &'a str, &'a str, &'a str, &'a [u8]) {
-        (time, plugin.as_str(), &self.topic, &self.key, &self.payload)
+    ) -> (u64, u32, &'a str, &'a str, &'a str, &'a [u8]) {
+        (time, hops, plugin.as_str(), &self.topic, &self.key, &self.payload)
     }
 }
 
@@ -77,6 +78,8 @@ pub struct Event {
     pub position: Position,
     /// When its commit was accepted.
     pub time: SystemTime,
+    /// How many deliveries of events into plugins led to it; 0 if a client's call published it.
+    pub hops: u32,
     /// The plugin that published it.
     pub plugin: String,
     /// What kind of event it is, by the plugin's naming.
@@ -105,7 +108,7 @@ pub(super) fn trim(
     let mut bytes = 0;
     for row in outbox.extract_from_if(..=through.key(), |_, _| true)? {
         let (_, row) = row?;
-        let (_, _, topic, key, payload) = row.value();
+        let (_, _, _, topic, key, payload) = row.value();
         bytes += event_bytes(topic, key, payload) as u64;
     }
     Ok(bytes)
@@ -167,11 +170,12 @@ impl Outbox {
         let mut bytes = 0;
         for row in rows.map_err(|e| shared.read_failed(&e))?.take(max_events) {
             let (position, row) = row.map_err(|e| shared.read_failed(&e))?;
-            let (time, plugin, topic, key, payload) = row.value();
+            let (time, hops, plugin, topic, key, payload) = row.value();
             bytes += event_bytes(topic, key, payload);
             events.push(Event {
                 position: Position::from_key(position.value()),
                 time: SystemTime::UNIX_EPOCH + Duration::from_nanos(time),
+                hops,
                 plugin: plugin.to_owned(),
                 topic: topic.to_owned(),
                 key: key.to_owned(),

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::Shared;
 use super::answers::StagedAnswer;
 use super::committer::Committer;
+use super::deferred::HostRows;
 use super::open::Source;
 use super::options::PluginOptions;
 use super::outbox::{Position, StagedEvent};
@@ -49,6 +50,8 @@ pub(super) struct Commit {
     pub(super) writes: BTreeMap<Bytes, Write>,
     pub(super) events: Vec<StagedEvent>,
     pub(super) answer: StagedAnswer,
+    pub(super) hops: u32,
+    pub(super) host: HostRows,
     pub(super) submitted: Instant,
     /// What it counts against the bounds of the queue and of a batch.
     pub(super) bytes: usize,

@@ -40,7 +40,7 @@ pub(super) fn supervise(mut committer: Committer, mut source: Source) {
         }
         tracing::warn!("the store was opened again and is whole; it takes calls");
         committer = Committer::new(shared.clone(), writer, requests);
-        shared.published.send_modify(|_| ());
+        shared.wake();
     }
 }
 

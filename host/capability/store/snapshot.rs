@@ -1,5 +1,6 @@
 use redb::{ReadOnlyTable, ReadTransaction, StorageError, TableError};
 
+use super::deferred::Levels;
 use super::layout::{self, DataRow};
 use super::usage::{Usage, UsageByPlugin};
 use crate::capability::Namespace;
@@ -11,6 +12,8 @@ pub(super) struct Snapshot {
     pub(super) sequence: u64,
     /// What each plugin keeps in it.
     pub(super) usage: UsageByPlugin,
+    /// How much is deferred in it.
+    pub(super) deferred: Levels,
     pub(super) read: ReadTransaction,
 }
 
@@ -33,6 +36,11 @@ impl Snapshot {
             return Ok(None);
         };
         Ok(table.get(key)?.map(|row| row.value().1.len()))
+    }
+
+    /// The host's own rows.
+    pub(super) fn host_table(&self) -> Result<DataTable, TableError> {
+        self.read.open_table(layout::HOST)
     }
 
     /// None if the plugin never wrote anything.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Shared;
 use super::answers::StagedAnswer;
+use super::deferred::HostRows;
 use super::options::PluginOptions;
 use super::outbox::StagedEvent;
 use super::quota::Budget;
 use super::read_set::ReadSet;
 use super::snapshot::{DataTable, Snapshot};
+use super::{Shared, unavailable};
 use crate::capability::{Error, Namespace};
 
 /// Whether a call may write.
@@ -48,6 +49,10 @@ pub struct Transaction {
     pub(super) events: Vec<StagedEvent>,
     pub(super) answer: StagedAnswer,
     pub(super) budget: Budget,
+    /// How many deliveries of events led to this call.
+    pub(super) hops: u32,
+    /// Timers, and what settles the errand of the call.
+    pub(super) host: HostRows,
     operations: usize,
     staged_bytes: usize,
 }
@@ -113,6 +118,8 @@ impl Transaction {
             events: Vec::new(),
             answer: StagedAnswer::default(),
             budget: Budget::default(),
+            hops: 0,
+            host: HostRows::default(),
             operations: 0,
             staged_bytes: 0,
         }
@@ -239,12 +246,21 @@ impl Transaction {
 
     /// Whether a commit would change anything.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.events.is_empty() && self.answer.answer.is_none()
+        self.writes.is_empty()
+            && self.events.is_empty()
+            && self.answer.answer.is_none()
+            && self.host.is_empty()
     }
 
     /// The snapshot that the reads came from; none if nothing was read.
     pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.pinned.as_ref().map(|pinned| pinned.snapshot.clone())
+    }
+
+    /// The same, which is pinned now if it was not.
+    pub(super) fn pinned_snapshot(&mut self) -> Result<Arc<Snapshot>, Error> {
+        self.table()?;
+        self.snapshot().ok_or_else(unavailable)
     }
 
     pub(super) fn staged_bytes(&self) -> usize {
@@ -318,7 +334,7 @@ impl Transaction {
         }))
     }
 
-    fn begin_write(&mut self, key: &[u8]) -> Result<(), Error> {
+    pub(super) fn begin_write(&mut self, key: &[u8]) -> Result<(), Error> {
         if self.access == Access::ReadOnly {
             return Err(Error::read_only());
         }
@@ -354,7 +370,7 @@ impl Transaction {
         Ok(())
     }
 
-    fn stage_bytes(&mut self, bytes: usize) -> Result<(), Error> {
+    pub(super) fn stage_bytes(&mut self, bytes: usize) -> Result<(), Error> {
         let limit = self.plugin.bounds.max_staged_bytes;
         if bytes > limit - self.staged_bytes {
             return Err(Error::limit_exceeded("the call stages too many bytes", limit));

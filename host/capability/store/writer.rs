@@ -7,6 +7,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, WriteT
 
 use super::Options;
 use super::answers::{self, Answers};
+use super::deferred::{ACKNOWLEDGEMENTS, Levels, acknowledged};
 use super::layout;
 use super::outbox::{self, Position};
 use super::queue::Commit;
@@ -33,6 +34,7 @@ pub(super) struct State {
     pub(super) cursors: BTreeMap<Arc<str>, Position>,
     pub(super) usage: UsageByPlugin,
     pub(super) answers: Answers,
+    pub(super) deferred: Levels,
 }
 
 /// A validated transaction and its place in the order.
@@ -74,6 +76,7 @@ impl Writer {
         Ok(Snapshot {
             sequence: self.state.sequence,
             usage: self.state.usage.clone(),
+            deferred: self.state.deferred.clone(),
             read: self.database.begin_read()?,
         })
     }
@@ -94,6 +97,13 @@ impl Writer {
                 return Err("the plugin has no room for another answer under an idempotency key");
             }
         }
+        let deferred = &options.deferred;
+        if !state
+            .deferred
+            .have_room(&commit.namespace, &commit.host, deferred)
+        {
+            return Err("the plugin has too many timers pending");
+        }
         if !events.is_empty() {
             let entries = state.outbox_entries + events.len() as u64;
             let bytes = state.outbox_bytes + events.iter().map(|event| event.bytes() as u64).sum::<u64>();
@@ -102,6 +112,7 @@ impl Writer {
             }
             (state.outbox_entries, state.outbox_bytes) = (entries, bytes);
         }
+        state.deferred.apply(&commit.namespace, &commit.host);
         state.sequence += 1;
         Ok(state.sequence)
     }
@@ -171,6 +182,7 @@ impl Writer {
         cursors_moved: bool,
     ) -> Result<(), redb::Error> {
         let mut changed = apply_writes(transaction, commits, &mut self.state.usage)?;
+        apply_host_rows(transaction, commits)?;
         apply_events(transaction, commits)?;
         changed.extend(
             self.state
@@ -187,7 +199,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the cursors and drops the events that every sink has.
+    /// Writes the cursors, and drops the acknowledgements that they have passed and the events that every sink
+    /// has.
     fn apply_cursors(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         let state = &mut self.state;
         let mut cursors = transaction.open_table(layout::CURSORS)?;
@@ -195,6 +208,12 @@ impl Writer {
         for (sink, position) in &state.cursors {
             cursors.insert(&**sink, position.key())?;
         }
+        let mut host = transaction.open_table(layout::HOST)?;
+        host.retain_in(ACKNOWLEDGEMENTS, |key, _| {
+            acknowledged(key).is_some_and(|(sink, position)| {
+                state.cursors.get(sink).is_some_and(|cursor| position > *cursor)
+            })
+        })?;
         if let Some(through) = state.cursors.values().min() {
             let mut events = transaction.open_table(layout::OUTBOX)?;
             let trimmed = outbox::trim(&mut events, *through)?;
@@ -242,6 +261,22 @@ fn apply_writes(
     Ok(tables.into_keys().cloned().collect())
 }
 
+fn apply_host_rows(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<(), redb::Error> {
+    if commits.iter().all(|accepted| accepted.commit.host.is_empty()) {
+        return Ok(());
+    }
+    let mut table = transaction.open_table(layout::HOST)?;
+    for Accepted { sequence, commit } in commits {
+        for (key, write) in &commit.host.writes {
+            match write {
+                Write::Put(value) => table.insert(&**key, (*sequence, &**value))?,
+                Write::Delete => table.remove(&**key)?,
+            };
+        }
+    }
+    Ok(())
+}
+
 fn apply_events(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<(), redb::Error> {
     if commits.iter().all(|accepted| accepted.commit.events.is_empty()) {
         return Ok(());
@@ -253,7 +288,7 @@ fn apply_events(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<
     let mut outbox = transaction.open_table(layout::OUTBOX)?;
     for Accepted { sequence, commit } in commits {
         for (index, event) in (0..).zip(&commit.events) {
-            outbox.insert((*sequence, index), event.row(now, &commit.namespace))?;
+            outbox.insert((*sequence, index), event.row(now, commit.hops, &commit.namespace))?;
         }
     }
     Ok(())

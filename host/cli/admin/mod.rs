@@ -16,11 +16,13 @@ use crate::app::{store_folder, store_options};
 use crate::capability::store::{self, Options, Store};
 use crate::config::{Config, ConfigErrors, Overrides};
 
+pub(super) mod events;
 pub(super) mod generations;
 pub(super) mod log_filter;
 pub(super) mod metrics;
 pub(super) mod reload;
 pub(super) mod status;
+pub(super) mod timers;
 
 /// How long a host may take to answer. Compiling a large plugin takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(300);

@@ -9,6 +9,7 @@ mod method;
 mod plugin;
 mod server;
 mod state;
+mod subscription;
 mod upstream;
 
 pub use admin::Admin;
@@ -19,6 +20,7 @@ pub use method::Method;
 pub use plugin::{Isolation, Linking, Plugin};
 pub use server::Server;
 pub use state::{Events, Idempotency, RateLimits, Store};
+pub use subscription::{Subscription, Timers};
 pub use upstream::Upstream;
 
 use super::section::Section;
@@ -29,6 +31,8 @@ pub(super) const SECTIONS: &[Section] = &[
     Store::SECTION,
     Idempotency::SECTION,
     Events::SECTION,
+    Subscription::SECTION,
+    Timers::SECTION,
     RateLimits::SECTION,
     Log::SECTION,
     Admin::SECTION,

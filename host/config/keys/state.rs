@@ -64,7 +64,8 @@ section! {
 top_level!(Idempotency);
 
 section! {
-    /// Events that plugins publish, and where the host delivers them. Each goes to the log as well.
+    /// Events that plugins publish, and where the host delivers them. Each goes to the log as well, and to
+    /// the methods of `[subscriptions.NAME]`.
     Events at "events" {
         /// Whether events are appended to `file`.
         "journal" => journal: bool = toggle(true);
@@ -75,6 +76,11 @@ section! {
         "max_undelivered" => max_undelivered: u64 = long_count(100_000, 1, 1_000_000_000);
         /// The most bytes of events that wait for delivery, with the same effect.
         "max_undelivered_bytes" => max_undelivered_bytes: u64 = long_bytes(GIB, MIB, 16 * TIB);
+        /// The most dead letters that are kept: events that no plugin could take and timers whose calls failed too
+        /// often, all together. The oldest make way for new ones.
+        "max_dead_letters" => max_dead_letters: u64 = long_count(10_000, 1, 1_000_000_000);
+        /// The most bytes of dead letters that are kept, with the same effect.
+        "max_dead_letter_bytes" => max_dead_letter_bytes: u64 = long_bytes(64 * MIB, MIB, 16 * TIB);
     }
 }
 

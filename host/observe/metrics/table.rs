@@ -186,6 +186,30 @@ table! {
     /// The same in bytes.
     EVENTS_UNDELIVERED_BYTES = Gauge "mortise_events_undelivered_bytes" [];
 
+    /// Events that a subscription's method has taken.
+    SUBSCRIPTION_DELIVERIES = Counter "mortise_subscription_deliveries" ["subscription"];
+    /// Calls of a subscription's method that failed. Each event is tried several times.
+    SUBSCRIPTION_FAILURES = Counter "mortise_subscription_failures" ["subscription"];
+    /// Calls that were given up, events and timers, since the host started.
+    DEAD_LETTERS_ADDED = Counter "mortise_dead_letters_added" [];
+    /// Dead letters that made way for newer ones.
+    DEAD_LETTERS_DROPPED = Counter "mortise_dead_letters_dropped" [];
+    /// Dead letters that are kept, until they are tried again or dropped.
+    DEAD_LETTERS = Gauge "mortise_dead_letters" [];
+    /// The same in bytes.
+    DEAD_LETTER_BYTES = Gauge "mortise_dead_letter_bytes" [];
+
+    /// Timers that have not been settled, and events that are tried again.
+    TIMERS_PENDING = Gauge "mortise_timers_pending" ["plugin"];
+    /// The same in bytes.
+    TIMERS_PENDING_BYTES = Gauge "mortise_timers_pending_bytes" ["plugin"];
+    /// For how long the first of them has been due; 0 if none is.
+    TIMER_LAG_SECONDS = Gauge "mortise_timer_lag_seconds" ["plugin"];
+    /// Calls of timers, and of events that were tried again, that succeeded.
+    TIMERS_FIRED = Counter "mortise_timers_fired" ["plugin"];
+    /// Such calls that failed. Each is tried several times.
+    TIMER_FAILURES = Counter "mortise_timer_failures" ["plugin"];
+
     /// Calls of a plugin to a target, by the status the plugin got and by who made it, the target or the host.
     UPSTREAM_CALLS = Counter "mortise_upstream_calls" ["plugin", "target", "origin", "code"];
     /// Time that a plugin's calls to a target took, waiting for their turn and repetitions included.

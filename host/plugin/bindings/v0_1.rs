@@ -10,6 +10,7 @@ use crate::plugin::state::{Attempt, CallState, RememberedDecision};
 use crate::status::GuestStatus;
 
 mod log;
+mod timers;
 mod upstream;
 
 /// Generated from the WIT.

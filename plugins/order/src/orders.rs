@@ -36,15 +36,21 @@ pub struct Record {
     /// [`Identity`] of the owner.
     #[prost(string, tag = "2")]
     pub owner: String,
+    /// The timer that cancels the order unless it is paid in time; empty if there is none.
+    #[prost(string, tag = "3")]
+    pub payment_timer: String,
+}
+
+/// The order called `id`, whosever it is.
+pub fn get(call: &ReadCall, id: &str) -> Result<Record, Status> {
+    let record = call.indexed(&ORDERS).get(id)?;
+    record.ok_or_else(|| refusals::not_found(id))
 }
 
 /// The order called `id`, provided that `caller` may access it.
 pub fn find(call: &ReadCall, caller: &Identity, id: &str) -> Result<Record, Status> {
     place::id("id", id).map_err(|violations| refusals::invalid("Invalid request", violations))?;
-    let record = call
-        .indexed(&ORDERS)
-        .get(id)?
-        .ok_or_else(|| refusals::not_found(id))?;
+    let record = get(call, id)?;
     if !caller.may_access(&Identity::stored(record.owner.clone())) {
         return Err(refusals::denied());
     }
@@ -66,17 +72,18 @@ pub fn get_all(call: &ReadCall, positions: &[Position]) -> Result<Vec<Order>, St
 }
 
 /// Stores a new order of `owner` and gives it a name if it has none.
-pub fn insert(call: &Call, owner: &Identity, order: Order) -> Result<Order, Status> {
+pub fn insert(call: &Call, owner: &Identity, order: Order) -> Result<Record, Status> {
     let mut record = Record {
         order,
         owner: owner.as_str().to_owned(),
+        payment_timer: String::new(),
     };
     if record.order.order_id.is_empty() {
         insert_under_new_name(call, &mut record)?;
     } else if !insert_record(call, &record)? {
         return Err(refusals::taken(&record.order.order_id));
     }
-    Ok(record.order)
+    Ok(record)
 }
 
 fn insert_under_new_name(call: &Call, record: &mut Record) -> Result<(), Status> {
@@ -130,7 +137,8 @@ pub fn scan(
         let scan = Scan::range(start..end).descending().limit(missing).resume(cursor);
         let page = call.indexed(&ORDERS).keys_by(&LISTED, scan)?;
         for entry in page.entries {
-            let (_, _, _, created_at, order_id): (String, String, i32, i64, String) = entry.found_by.decode()?;
+            let (_, _, _, created_at, order_id): (String, String, i32, i64, String) =
+                entry.found_by.decode()?;
             positions.push(Position { created_at, order_id });
         }
         // The host may cut a page short.

@@ -93,6 +93,7 @@ fn copy_tables(from: &ReadTransaction, to: &Database) -> Result<(), redb::Error>
     copy(from, to, layout::USAGE)?;
     copy(from, to, layout::ANSWERS)?;
     copy(from, to, layout::ANSWER_AGES)?;
+    copy(from, to, layout::HOST)?;
     for table in from.list_tables()? {
         // The others are the host's.
         if !table.name().starts_with('/') {

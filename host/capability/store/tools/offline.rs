@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableHandle};
 
 use crate::capability::Namespace;
+use crate::capability::store::deferred::{Amount, Levels, recount_pending};
 use crate::capability::store::open::{self, OpenError};
 use crate::capability::store::usage::{self, Usage};
 use crate::capability::store::{Options, answers, layout, outbox};
@@ -102,10 +103,21 @@ fn compare(read: &ReadTransaction) -> Result<Vec<Mismatch>, redb::Error> {
             counted.answer_bytes,
         );
     }
+    let (kept, counted) = (Levels::read(read)?, recount_pending(read)?);
+    let kept = kept.pending();
+    for plugin in kept
+        .keys()
+        .chain(counted.keys().filter(|plugin| !kept.contains_key(*plugin)))
+    {
+        let pending = |all: &BTreeMap<_, Amount>| all.get(plugin).copied().unwrap_or_default();
+        let (kept, counted) = (pending(kept), pending(&counted));
+        check(format!("timers of {plugin}"), kept.count, counted.count);
+        check(format!("bytes of timers of {plugin}"), kept.bytes, counted.bytes);
+    }
     let mut bytes = 0;
     for row in read.open_table(layout::OUTBOX)?.iter()? {
         let (_, row) = row?;
-        let (_, _, topic, key, payload) = row.value();
+        let (_, _, _, topic, key, payload) = row.value();
         bytes += outbox::event_bytes(topic, key, payload) as u64;
     }
     let kept = read.open_table(layout::META)?.get(layout::META_OUTBOX_BYTES)?;

@@ -4,6 +4,7 @@
 //! answers. Signatures are those of the canonical ABI ("Flattening"): a string or a list is an address and a
 //! length, and an answer that does not fit into one value goes to an address that comes last.
 
+mod timers;
 mod types;
 
 use wasmtime::{Caller, Linker, Result};
@@ -38,6 +39,8 @@ pub(super) const NEEDS_ROOM: &[(&str, &str)] = &[
     (STORE, "delete"),
     (STORE, "scan"),
     (EVENTS, "publish"),
+    (timers::TIMERS, "schedule"),
+    (timers::TIMERS, "cancel"),
     (LIMITS, "take"),
     (CONFIG, "get"),
     (UPSTREAM, "call"),
@@ -50,6 +53,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> Result<()> {
     add_call(linker)?;
     add_store(linker)?;
     add_events_and_limits(linker)?;
+    timers::add_to_linker(linker)?;
     add_log_and_config(linker)?;
     add_upstream(linker)
 }
