@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::mortise;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "serve",
     "dev",
     "new",
