@@ -35,8 +35,8 @@ fn generate_admin() -> Result<(), Box<dyn Error>> {
     Ok(tonic_prost_build::configure().compile_fds(descriptors)?)
 }
 
-/// Writes `order.v1.rs`, `tally.v1.rs`, `faults.v1.rs`, `caller.v1.rs` and `bench.v1.rs`: what tests and benches call
-/// the plugins with, and what plugins call.
+/// Writes `order.v1.rs`, `tally.v1.rs`, `faults.v1.rs`, `caller.v1.rs` and `bench.v1.rs`: what tests and
+/// benches call the plugins with, and what plugins call.
 fn generate_test_clients() -> Result<(), Box<dyn Error>> {
     const FOLDERS: [&str; 6] = [
         "proto",

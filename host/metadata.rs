@@ -43,8 +43,8 @@ fn is_binary(key: &str) -> bool {
     key.ends_with("-bin")
 }
 
-/// Refuses a request whose header list is over `limit`, counted as HTTP/2 counts it: with its pseudo-headers, and
-/// 32 bytes for each entry (RFC 9113, section 6.5.2).
+/// Refuses a request whose header list is over `limit`, counted as HTTP/2 counts it: with its pseudo-headers,
+/// and 32 bytes for each entry (RFC 9113, section 6.5.2).
 pub fn check_size(head: &Parts, limit: usize) -> Result<(), Failure> {
     let uri = &head.uri;
     let pseudo = [
@@ -124,7 +124,8 @@ impl RequestMetadata {
 
     /// All values of `key`, in the order in which they came; binary ones decoded.
     pub fn get_all(&self, key: &str) -> Vec<Vec<u8>> {
-        // Headers are found without regard to case, so what is hidden must be hidden without regard to it, too.
+        // Headers are found without regard to case, so what is hidden must be hidden without regard to it,
+        // too.
         let Ok(name) = HeaderName::from_bytes(key.as_bytes()) else {
             return Vec::new();
         };
@@ -163,8 +164,8 @@ impl RequestMetadata {
     }
 }
 
-/// A `-bin` header may hold several values joined by commas (gRPC over HTTP/2, "Custom-Metadata"). Any other is
-/// printable ASCII; one that is not, which HTTP allows, is no metadata.
+/// A `-bin` header may hold several values joined by commas (gRPC over HTTP/2, "Custom-Metadata"). Any other
+/// is printable ASCII; one that is not, which HTTP allows, is no metadata.
 fn push_values(value: &HeaderValue, binary: bool, mut push: impl FnMut(Vec<u8>)) {
     if !binary {
         if is_text(value.as_bytes()) {

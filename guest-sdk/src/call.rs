@@ -17,10 +17,10 @@ use crate::{Event, Status, event, host};
 
 /// The call in progress, in a method that may change state.
 ///
-/// It has all that a [`ReadCall`] has, and besides may write to the store, publish events and set timers. Everything
-/// one call does to them is one serialisable transaction: it takes effect if and only if the handler
-/// returns `Ok`. When the transaction meets a conflict the host runs the handler again from the start, in a
-/// fresh sandbox, so a handler must not lead its own count of what it did.
+/// It has all that a [`ReadCall`] has, and besides may write to the store, publish events and set timers.
+/// Everything one call does to them is one serialisable transaction: it takes effect if and only if the
+/// handler returns `Ok`. When the transaction meets a conflict the host runs the handler again from the
+/// start, in a fresh sandbox, so a handler must not lead its own count of what it did.
 #[derive(Debug)]
 pub struct Call {
     read: ReadCall,
@@ -92,9 +92,9 @@ impl Call {
         host::events::publish(topic, key, payload).map_err(Status::from)
     }
 
-    /// Has the host call a method of this plugin at `when`, or at once if that is past. The timer exists when the
-    /// call commits. Its own call is one like any other, with a transaction and a deadline of its own; it is made
-    /// again later if it fails, a bounded number of times.
+    /// Has the host call a method of this plugin at `when`, or at once if that is past. The timer exists when
+    /// the call commits. Its own call is one like any other, with a transaction and a deadline of its own; it
+    /// is made again later if it fails, a bounded number of times.
     ///
     /// ```ignore (needs what a build script made)
     /// let due = call.now() + Duration::from_secs(3600);
@@ -102,7 +102,8 @@ impl Call {
     /// ```
     ///
     /// # Errors
-    /// When the host refuses it, for instance because the plugin has too many timers, or does not serve the method.
+    /// When the host refuses it, for instance because the plugin has too many timers, or does not serve the
+    /// method.
     pub fn schedule<Req: Message>(
         &self,
         when: SystemTime,
@@ -112,8 +113,8 @@ impl Call {
         timers::schedule(when, method, request)
     }
 
-    /// Takes back a timer, also one that this very call has scheduled. False if there is no such timer any more: its
-    /// call was made or given up, or it was cancelled.
+    /// Takes back a timer, also one that this very call has scheduled. False if there is no such timer any
+    /// more: its call was made or given up, or it was cancelled.
     ///
     /// # Errors
     /// When the host refuses it.
@@ -154,7 +155,8 @@ impl ReadCall {
         host::call::cancelled()
     }
 
-    /// The caller's address: `ip:port`, or `unix:` for a Unix-domain socket. Empty for calls of timers and events.
+    /// The caller's address: `ip:port`, or `unix:` for a Unix-domain socket. Empty for calls of timers and
+    /// events.
     pub fn peer(&self) -> String {
         host::call::peer()
     }
@@ -165,7 +167,8 @@ impl ReadCall {
         Some(address.ip().to_canonical())
     }
 
-    /// The event that this call delivers; none if it is a client's call, or a timer's. Its payload is the request.
+    /// The event that this call delivers; none if it is a client's call, or a timer's. Its payload is the
+    /// request.
     pub fn event(&self) -> Option<Event> {
         event::of(self)
     }
@@ -176,8 +179,8 @@ impl ReadCall {
             .is_some_and(|principal| principal.id == event::TIMER)
     }
 
-    /// The verified caller; none when the host authenticates nobody. Calls that the host itself makes have the
-    /// identities `mortise:timer` and `mortise:event/PLUGIN`.
+    /// The verified caller; none when the host authenticates nobody. Calls that the host itself makes have
+    /// the identities `mortise:timer` and `mortise:event/PLUGIN`.
     pub fn principal(&self) -> Option<Principal> {
         let principal = host::call::principal()?;
         Some(Principal {
@@ -196,8 +199,8 @@ impl ReadCall {
         host::call::attempt()
     }
 
-    /// The call's place in its client's trace, with the host's span for the call as the parent of what the handler
-    /// does. None if the client sent no valid `traceparent`.
+    /// The call's place in its client's trace, with the host's span for the call as the parent of what the
+    /// handler does. None if the client sent no valid `traceparent`.
     pub fn trace_context(&self) -> Option<TraceContext> {
         let trace = host::call::trace_context()?;
         Some(TraceContext {

@@ -24,8 +24,8 @@ pub struct Event {
     pub key: String,
     /// When it was committed.
     pub time: SystemTime,
-    /// How many deliveries of events led to this one, itself included. What a plugin publishes after the eighth goes
-    /// to no plugin any more.
+    /// How many deliveries of events led to this one, itself included. What a plugin publishes after the
+    /// eighth goes to no plugin any more.
     pub hops: u32,
 }
 

@@ -8,8 +8,8 @@ use prost::Message;
 
 use crate::{Status, host};
 
-/// A method whose requests are `Req`s, to schedule calls of. The code generator makes a constant of each method that
-/// the plugin serves: `pb::OrderServiceMethod::CREATE_ORDER`.
+/// A method whose requests are `Req`s, to schedule calls of. The code generator makes a constant of each
+/// method that the plugin serves: `pb::OrderServiceMethod::CREATE_ORDER`.
 pub struct Method<Req> {
     path: &'static str,
     _request: PhantomData<fn(Req)>,

@@ -1,5 +1,5 @@
-//! Administration of a running host: gRPC on a Unix-domain socket in the data folder, which only the host's user
-//! may connect to, and pages for probes and collectors, there and on a TCP address if one is configured.
+//! Administration of a running host: gRPC on a Unix-domain socket in the data folder, which only the host's
+//! user may connect to, and pages for probes and collectors, there and on a TCP address if one is configured.
 //!
 //! Over TCP nothing can be changed and no gRPC is served, because there nobody is asked who they are.
 

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use super::Namespace;
 use super::store::{Errand, EventHeader};
 
-/// Makes calls that no client asked for. They go the way of any call, with a transaction of their own, a deadline,
-/// admission and retries on conflict, except that they come from no listener.
+/// Makes calls that no client asked for. They go the way of any call, with a transaction of their own, a
+/// deadline, admission and retries on conflict, except that they come from no listener.
 pub trait Caller: Send + Sync + 'static {
     /// Makes one call. Dropping the future cancels it, unless its commit was accepted already.
     ///
-    /// Who implements it has the transaction [settle](super::store::Transaction::settle) the errand, and makes no
-    /// call for one that is settled: that is no error.
+    /// Who implements it has the transaction [settle](super::store::Transaction::settle) the errand, and
+    /// makes no call for one that is settled: that is no error.
     fn call(&self, call: HostCall) -> Made<'_>;
 }
 
@@ -53,8 +53,8 @@ pub enum NotMade {
     Failed(String),
 }
 
-/// The pauses between tries: doubled with each failure, and anywhere between half and all of that, so that what
-/// failed together is not tried together.
+/// The pauses between tries: doubled with each failure, and anywhere between half and all of that, so that
+/// what failed together is not tried together.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
     /// After the first failure.

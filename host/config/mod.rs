@@ -287,8 +287,8 @@ impl Config {
         self.check_deadlines(errors);
     }
 
-    /// A default that a maximum cuts, be it that of the service or the server, would never hold. A default that
-    /// comes from there may be cut.
+    /// A default that a maximum cuts, be it that of the service or the server, would never hold. A default
+    /// that comes from there may be cut.
     fn check_deadlines(&self, errors: &mut Vec<ConfigError>) {
         for (name, own) in &self.methods {
             let maximum = Method::find(&self.methods, name.as_str())

@@ -3,8 +3,8 @@
 use super::{Config, ConfigError, MethodName, Subscription};
 
 impl Config {
-    /// That every subscription has a plugin and a method. Whether the plugin has the method is known when it is
-    /// loaded, and may change with each version.
+    /// That every subscription has a plugin and a method. Whether the plugin has the method is known when it
+    /// is loaded, and may change with each version.
     pub(super) fn check_subscriptions(&self, complete: bool, errors: &mut Vec<ConfigError>) {
         for (name, subscription) in &self.subscriptions {
             let key = |key: &str| format!("subscriptions.{name}.{key}");

@@ -1,5 +1,5 @@
-//! Calls that the host makes itself: the way of any call, from its route on, without a listener, a client's proof of
-//! identity and a client's rate.
+//! Calls that the host makes itself: the way of any call, from its route on, without a listener, a client's
+//! proof of identity and a client's rate.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tracing::Instrument;
 use super::{Answer, Dispatcher};
 use crate::auth::Principal;
 use crate::capability::caller::{Caller, HostCall, Made, NotMade};
-use crate::capability::store::EventHeader;
+use crate::capability::store::{EventHeader, Health};
 use crate::capability::upstream::Journal;
 use crate::deadline::Deadline;
 use crate::metadata::RequestMetadata;
@@ -53,7 +53,13 @@ impl Dispatcher {
         async {
             let outcome = self.answer_host(call, id, &route, &mut record).await;
             self.conclude(&outcome, &route, record);
-            result(outcome)
+            match result(outcome) {
+                // Whatever it failed by: the plugin's part in it is unknown.
+                Err(NotMade::Failed(error)) if self.store.health() != Health::Open => {
+                    Err(NotMade::NotNow(error))
+                }
+                result => result,
+            }
         }
         .instrument(span)
         .await

@@ -38,8 +38,8 @@ impl CallLog {
         }
     }
 
-    /// The span of one call. What is known of it is given at once: a field recorded later has the others written
-    /// anew. Nothing is formatted for it if spans of this level are not written.
+    /// The span of one call. What is known of it is given at once: a field recorded later has the others
+    /// written anew. Nothing is formatted for it if spans of this level are not written.
     pub fn span(
         id: &str,
         path: &str,

@@ -138,8 +138,8 @@ async fn a_loop_between_plugins_ends(isolation: Isolation) {
     host.stop().await;
 }
 
-/// An event that its consumer cannot take yet is tried again; one that it never takes is kept for the operator, and
-/// holds nobody else back.
+/// An event that its consumer cannot take yet is tried again; one that it never takes is kept for the
+/// operator, and holds nobody else back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failing_deliveries_are_repeated_then_kept() {
     let host = Setup::of(Plugin::faults(Isolation::Call))

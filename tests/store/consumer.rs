@@ -7,7 +7,8 @@ use mortise::capability::store::{Access, CommitError, Store, Transaction};
 
 type Handler = dyn Fn(&HostCall, &mut Transaction) -> Result<(), NotMade> + Send + Sync;
 
-/// Runs `handler` for each call, in a transaction that settles the errand, and again when it meets a conflict.
+/// Runs `handler` for each call, in a transaction that settles the errand, and again when it meets a
+/// conflict.
 pub(crate) struct Consumer {
     store: Store,
     handler: Box<Handler>,

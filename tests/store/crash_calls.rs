@@ -1,5 +1,5 @@
-//! A host that is killed at any moment makes every call that it owes, of timers and for events, and each has its
-//! effect once.
+//! A host that is killed at any moment makes every call that it owes, of timers and for events, and each has
+//! its effect once.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -100,7 +100,7 @@ fn check(directory: &Path, round: usize) -> u64 {
         }
         assert_eq!(number(&store, &tally(), "out of order"), 0, "round {round}");
         assert_eq!(store.deferred().dead().count, 0);
-        assert_eq!(store.deferred().pending().count(), 0);
+        assert_eq!(store.deferred().pending().len(), 0);
         workers.map(committed).sum()
     })
 }

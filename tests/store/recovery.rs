@@ -1,11 +1,13 @@
 //! Disks that fail and work again.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mortise::capability::events::{Relay, RelayOptions, Sink};
 use mortise::capability::store::{CommitError, Health, Options, Store};
+use mortise::capability::timers::{TimerOptions, Timers};
 
+use crate::consumer::{Consumer, add_one};
 use crate::support::*;
 
 fn on(faults: &Faults) -> Store {
@@ -131,6 +133,39 @@ async fn events_are_delivered_after_a_failure() {
         .await
         .expect("the relay goes on");
     relay.stop().await;
+}
+
+#[tokio::test]
+async fn timers_are_called_after_a_failure_and_counted_as_they_are_in_the_file() {
+    let faults = Faults::default();
+    let store = on(&faults);
+    let plugin = Consumer::new(&store, |_, transaction| {
+        add_one(transaction, "fired");
+        Ok(())
+    });
+    let timers = Timers::start(&store, plugin, TimerOptions::default());
+    let schedule = async |when: SystemTime| {
+        let mut transaction = write(&store);
+        let scheduled = transaction.schedule(when, "/order.v1.OrderTimers/Fire", bytes(""));
+        scheduled.unwrap();
+        commit(&store, transaction).await
+    };
+    let later = SystemTime::now() + Duration::from_secs(3_600);
+    schedule(later).await.unwrap();
+    faults.fail_sync();
+    // Whether it is there is known only to the file.
+    assert_eq!(schedule(later).await, Err(CommitError::Unknown));
+    faults.mend();
+    until_open(&store).await;
+    let there = store.deferred().list(&order(), None, 10).unwrap().entries.len() as u64;
+    assert_eq!(store.deferred().pending()[&order()].count, there);
+    schedule(SystemTime::now()).await.unwrap();
+    eventually("timers go on", || {
+        get(&mut read(&store), "fired").as_deref() == Some("1")
+    })
+    .await;
+    assert_eq!(store.deferred().pending()[&order()].count, there);
+    timers.stop().await;
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! Plugins whose commits are acknowledged before they are on the disk.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mortise::capability::Namespace;
 use mortise::capability::events::{Relay, RelayOptions, Sink};
 use mortise::capability::store::{Access, Durability, Options, PluginOptions, Store, Transaction};
+use mortise::capability::timers::{TimerOptions, Timers};
 
+use crate::consumer::{Consumer, add_one};
 use crate::support::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -117,4 +119,67 @@ async fn events_are_delivered_only_from_the_disk() {
     let delivered = tokio::time::timeout(PATIENCE, seen.recv()).await;
     assert_eq!(delivered.expect("delivered").as_deref(), Some("one"));
     relay.stop().await;
+}
+
+fn schedule(transaction: &mut Transaction, when: SystemTime) -> String {
+    let id = transaction.schedule(when, "/order.v1.OrderTimers/Fire", bytes(""));
+    id.unwrap().to_string()
+}
+
+fn counting(store: &Store) -> Timers {
+    let plugin = Consumer::new(store, |_, transaction| {
+        add_one(transaction, "fired");
+        Ok(())
+    });
+    Timers::start(store, plugin, TimerOptions::default())
+}
+
+/// And what their calls do is on the disk when the host goes by it.
+#[tokio::test]
+async fn timers_are_called_only_from_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), relaxed(HOUR)).unwrap();
+    let timers = counting(&store);
+    let mut transaction = write(&store);
+    schedule(&mut transaction, SystemTime::now());
+    commit(&store, transaction).await.unwrap();
+    assert_eq!(store.deferred().first(&order(), 1).unwrap(), []);
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(get(&mut read(&store), "fired"), None);
+    commit(&store, careful(&store)).await.unwrap();
+    eventually("it is called", || get(&mut read(&store), "fired").is_some()).await;
+    let crashed = crash(directory.path());
+    assert_eq!(get(&mut read(&crashed), "fired").as_deref(), Some("1"));
+    assert!(crashed.deferred().pending().is_empty());
+    timers.stop().await;
+}
+
+/// The timer is found on the disk, and again and again, until the cancelling is there too.
+#[tokio::test]
+async fn a_cancelled_timer_is_not_called_although_it_is_still_on_the_disk() {
+    let store = on(&Faults::default(), HOUR);
+    let mut transaction = write(&store);
+    let id = schedule(&mut transaction, SystemTime::now());
+    commit(&store, transaction).await.unwrap();
+    let mut transaction = write(&store);
+    assert!(transaction.cancel(&id).unwrap());
+    let other = schedule(&mut transaction, SystemTime::now() + HOUR);
+    // The first is on the disk, and its end is not.
+    commit(&store, careful(&store)).await.unwrap();
+    commit(&store, transaction).await.unwrap();
+    assert_eq!(store.deferred().first(&order(), 2).unwrap().len(), 1);
+    assert_eq!(store.deferred().pending()[&order()].count, 1);
+
+    let timers = counting(&store);
+    let mut transaction = write(&store);
+    assert!(transaction.cancel(&other).unwrap());
+    schedule(&mut transaction, SystemTime::now());
+    commit(&store, transaction).await.unwrap();
+    commit(&store, careful(&store)).await.unwrap();
+    eventually("the last is called", || get(&mut read(&store), "fired").is_some()).await;
+    assert_eq!(get(&mut read(&store), "fired").as_deref(), Some("1"));
+    assert!(store.deferred().pending().is_empty());
+    timers.stop().await;
 }

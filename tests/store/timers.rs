@@ -65,8 +65,10 @@ fn pending(store: &Store) -> Vec<String> {
 }
 
 fn usage(store: &Store) -> (u64, u64) {
-    let pending = store.deferred().pending().find(|(plugin, _)| *plugin == order());
-    pending.map_or((0, 0), |(_, usage)| (usage.count, usage.bytes))
+    let pending = store.deferred().pending();
+    pending
+        .get(&order())
+        .map_or((0, 0), |amount| (amount.count, amount.bytes))
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use mortise::capability::store::{
     BackupError, Direction, OpenError, Options, Store, compact, exists, verify,
@@ -21,6 +22,10 @@ async fn filled(directory: &Path) -> Store {
             &"v".repeat(usize::from(number) * 10),
         );
         transaction.publish("topic", "key", bytes("payload")).unwrap();
+        let when = SystemTime::now() + Duration::from_secs(3_600);
+        transaction
+            .schedule(when, "/order.v1.OrderTimers/Fire", bytes("request"))
+            .unwrap();
         transaction.record_answer(bytes("answer"));
         commit(&store, transaction).await.unwrap();
     }
@@ -61,6 +66,8 @@ async fn a_backup_of_a_running_store_is_a_whole_store() {
     let copy = Store::open(restored.path(), Options::default()).unwrap();
     assert_eq!(copy.usage(), view.stats().usage);
     assert_eq!(copy.view().unwrap().stats().sequence, 40);
+    assert_eq!(copy.deferred().pending(), store.deferred().pending());
+    assert_eq!(copy.deferred().pending()[&order()].count, 40);
     assert_eq!(copy.view().unwrap().stats().undelivered, 40);
     let (mut there, mut here) = (read(&copy), view.read(&order()).unwrap());
     let page = there.scan(&everything()).unwrap();
@@ -108,6 +115,7 @@ async fn verifying_finds_what_is_counted_wrong() {
     let store = filled(data.path()).await;
     let in_use = verify(data.path(), &Options::default()).unwrap_err();
     assert!(matches!(in_use, OpenError::InUse(_)), "{in_use}");
+    let pending = store.deferred().pending()[&order()];
     store.close();
     assert_eq!(verify(data.path(), &Options::default()).unwrap(), []);
 
@@ -120,6 +128,12 @@ async fn verifying_finds_what_is_counted_wrong() {
         .unwrap()
         .insert("order", (39, 1, 2, 3))
         .unwrap();
+    {
+        let rows = redb::TableDefinition::<&[u8], (u64, &[u8])>::new("/host");
+        let mut rows = transaction.open_table(rows).unwrap();
+        let calls = rows.extract_from_if(b"c".as_slice()..b"d".as_slice(), |_, _| true);
+        calls.unwrap().next().unwrap().unwrap();
+    }
     transaction.commit().unwrap();
     drop(database);
     let found = verify(data.path(), &Options::default()).unwrap();
@@ -132,6 +146,8 @@ async fn verifying_finds_what_is_counted_wrong() {
         ("bytes of order", 1),
         ("answers of order", 2),
         ("bytes of answers of order", 3),
+        ("timers of order", 40),
+        ("bytes of timers of order", pending.bytes),
     ];
     assert_eq!(found, expected);
 }

@@ -15,8 +15,8 @@
 //! `option idempotency_level = NO_SIDE_EFFECTS;` gets a `ReadCall`, any other a `Call`. The file descriptors
 //! are embedded, which is how the host knows what the plugin serves.
 //!
-//! A proto that imports `mortise/v1/options.proto`, which needs no copy, can mark methods that only timers and
-//! events are to call: `option (mortise.v1.internal) = true;`.
+//! A proto that imports `mortise/v1/options.proto`, which needs no copy, can mark methods that only timers
+//! and events are to call: `option (mortise.v1.internal) = true;`.
 
 mod error;
 mod options;
@@ -93,8 +93,8 @@ impl Builder {
         self
     }
 
-    /// A proto of services that the plugin calls, relative to an [include](Builder::include) directory. Each of
-    /// its services becomes a client over `mortise_guest::Upstream`; streaming methods are left out.
+    /// A proto of services that the plugin calls, relative to an [include](Builder::include) directory. Each
+    /// of its services becomes a client over `mortise_guest::Upstream`; streaming methods are left out.
     #[must_use]
     pub fn client(mut self, file: impl Into<PathBuf>) -> Builder {
         self.clients.push(file.into());

@@ -1,5 +1,5 @@
-//! `mortise/v1/options.proto`: what a proto can say to the host. The code generator brings the file along, and
-//! leaves no trace of it in what it makes.
+//! `mortise/v1/options.proto`: what a proto can say to the host. The code generator brings the file along,
+//! and leaves no trace of it in what it makes.
 
 use std::collections::BTreeSet;
 

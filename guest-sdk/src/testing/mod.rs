@@ -103,8 +103,8 @@ impl Host {
         self
     }
 
-    /// Grants the target `name`, where `answer` serves `method` (`/package.Service/Method`). Other methods of the
-    /// target answer `UNIMPLEMENTED`; other targets are not granted.
+    /// Grants the target `name`, where `answer` serves `method` (`/package.Service/Method`). Other methods of
+    /// the target answer `UNIMPLEMENTED`; other targets are not granted.
     ///
     /// # Panics
     /// A handler that sends something else than a `Req` panics.
@@ -231,9 +231,9 @@ impl Host {
         })
     }
 
-    /// Makes the calls of all timers that are due by now, in the order of time, as a host does: each with 30 s to
-    /// end, by `mortise:timer`. One that fails is due again later, for the first time after 200 ms, and given up when
-    /// it has failed ten times. Timers that these calls schedule wait for the next time.
+    /// Makes the calls of all timers that are due by now, in the order of time, as a host does: each with 30
+    /// s to end, by `mortise:timer`. One that fails is due again later, for the first time after 200 ms, and
+    /// given up when it has failed ten times. Timers that these calls schedule wait for the next time.
     ///
     /// # Panics
     /// As [`call`](Host::call).
@@ -271,13 +271,14 @@ impl Host {
         &self.state.store.timers.dead
     }
 
-    /// Delivers an event to a method, as a host does that has a subscription for it: with the payload as the request,
-    /// the rest in the metadata, by `mortise:event/SOURCE`. The event may be one of another host's
-    /// [`events`](Host::events). A host makes no second call for an event that succeeded; this does what it is told.
+    /// Delivers an event to a method, as a host does that has a subscription for it: with the payload as the
+    /// request, the rest in the metadata, by `mortise:event/SOURCE`. The event may be one of another host's
+    /// [`events`](Host::events). A host makes no second call for an event that succeeded; this does what it
+    /// is told.
     ///
     /// # Errors
-    /// As [`unary`](Host::unary); `FAILED_PRECONDITION` if eight deliveries led to the event, after which a host makes
-    /// no call for it.
+    /// As [`unary`](Host::unary); `FAILED_PRECONDITION` if eight deliveries led to the event, after which a
+    /// host makes no call for it.
     ///
     /// # Panics
     /// As [`call`](Host::call).

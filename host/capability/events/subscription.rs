@@ -82,10 +82,10 @@ impl TopicPattern {
 
 /// Delivers events into another plugin's unary method: an event's payload is the request.
 ///
-/// That an event was delivered commits with what the consumer writes, so its effect is there exactly once. Events of
-/// one key come one after another, those of different keys at the same time. One whose call fails is tried again,
-/// and holds back those of its key, and all that follow the batch; when it was tried often enough it becomes a dead
-/// letter, and the others go on.
+/// That an event was delivered commits with what the consumer writes, so its effect is there exactly once.
+/// Events of one key come one after another, those of different keys at the same time. One whose call fails
+/// is tried again, and holds back those of its key, and all that follow the batch; when it was tried often
+/// enough it becomes a dead letter, and the others go on.
 #[derive(Debug)]
 pub struct Subscription {
     worker: Arc<Worker>,

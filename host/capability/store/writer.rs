@@ -199,8 +199,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the cursors, and drops the acknowledgements that they have passed and the events that every sink
-    /// has.
+    /// Writes the cursors, and drops the acknowledgements that they have passed and the events that every
+    /// sink has.
     fn apply_cursors(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         let state = &mut self.state;
         let mut cursors = transaction.open_table(layout::CURSORS)?;

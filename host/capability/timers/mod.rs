@@ -1,9 +1,10 @@
-//! Makes the calls that were left for later when their time has come: timers, and events that an operator wants
-//! tried again.
+//! Makes the calls that were left for later when their time has come: timers, and events that an operator
+//! wants tried again.
 //!
-//! Scheduling is part of a transaction: see [`Transaction::schedule`](super::store::Transaction::schedule). What is
-//! here reads only what is durable. A call that fails is made again, after pauses that are kept in the store, until
-//! it succeeds or is given up as a dead letter; that it has succeeded commits with its writes.
+//! Scheduling is part of a transaction: see [`Transaction::schedule`](super::store::Transaction::schedule).
+//! What is here reads only what is durable. A call that fails is made again, after pauses that are kept in
+//! the store, until it succeeds or is given up as a dead letter; that it has succeeded commits with its
+//! writes.
 //!
 //! Times are those of the wall clock. When it is set forward, what is due by it is made within
 //! [a second](MAX_SLEEP); when it is set back, what was not due yet waits accordingly.
@@ -159,8 +160,8 @@ impl Scheduler {
         }
     }
 
-    /// Begins what is due as far as there is room, and says how long until the next is; none if nothing is pending
-    /// but what is waited for anyway.
+    /// Begins what is due as far as there is room, and says how long until the next is; none if nothing is
+    /// pending but what is waited for anyway.
     fn begin_due(&mut self) -> Result<Option<Duration>, Error> {
         let now = SystemTime::now();
         let mut next: Option<Duration> = None;

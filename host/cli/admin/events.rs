@@ -13,8 +13,9 @@ use crate::cli::{print, printable};
 
 /// Shows dead letters of a running host, and has them tried again or forgotten.
 ///
-/// A dead letter is a call that the host has given up: for an event that a plugin could not take, or of a timer. It
-/// is kept in the store until it is tried again, dropped, or makes way for newer ones (events.max_dead_letters).
+/// A dead letter is a call that the host has given up: for an event that a plugin could not take, or of a
+/// timer. It is kept in the store until it is tried again, dropped, or makes way for newer ones
+/// (events.max_dead_letters).
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -43,8 +43,8 @@ impl HostArgs {
     /// The data folder of the host that is meant.
     ///
     /// # Errors
-    /// If the configuration does not say where it is. Other mistakes do not matter: the host may have been started
-    /// before they were made.
+    /// If the configuration does not say where it is. Other mistakes do not matter: the host may have been
+    /// started before they were made.
     fn data(&self) -> Result<PathBuf, ConfigErrors> {
         Ok(self.config()?.server.data)
     }

@@ -10,8 +10,8 @@ use crate::cli::{print, printable};
 
 /// Shows what a plugin of a running host has left for later, and takes it back.
 ///
-/// These are the timers that the plugin has set, and dead letters that are tried again. Those that were given up are
-/// listed by `mortise events list`.
+/// These are the timers that the plugin has set, and dead letters that are tried again. Those that were given
+/// up are listed by `mortise events list`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = "\
 Examples:

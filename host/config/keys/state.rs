@@ -76,8 +76,8 @@ section! {
         "max_undelivered" => max_undelivered: u64 = long_count(100_000, 1, 1_000_000_000);
         /// The most bytes of events that wait for delivery, with the same effect.
         "max_undelivered_bytes" => max_undelivered_bytes: u64 = long_bytes(GIB, MIB, 16 * TIB);
-        /// The most dead letters that are kept: events that no plugin could take and timers whose calls failed too
-        /// often, all together. The oldest make way for new ones.
+        /// The most dead letters that are kept: events that no plugin could take and timers whose calls
+        /// failed too often, all together. The oldest make way for new ones.
         "max_dead_letters" => max_dead_letters: u64 = long_count(10_000, 1, 1_000_000_000);
         /// The most bytes of dead letters that are kept, with the same effect.
         "max_dead_letter_bytes" => max_dead_letter_bytes: u64 = long_bytes(64 * MIB, MIB, 16 * TIB);

@@ -63,7 +63,8 @@ pub fn misbehave(call: &Call, way: Way) -> Result<(), Status> {
     Ok(())
 }
 
-/// Straight to the contract's import: the SDK would encode the request beside itself, which is more than fits.
+/// Straight to the contract's import: the SDK would encode the request beside itself, which is more than
+/// fits.
 fn huge_timer() -> Result<(), Status> {
     let request = resources::bytes(HUGE);
     Ok(timers::schedule(0, FaultsMethod::REMEMBER.path(), &request).map(drop)?)

@@ -1,7 +1,8 @@
 //! A shop's orders: placed, paid, shipped or cancelled.
 //!
 //! Reading order: the handlers below; [`session`], what every call goes through; [`domain`], the rules;
-//! [`orders`], what is stored; [`payment`], the time to pay; [`refusals`], how a broken rule reaches the client.
+//! [`orders`], what is stored; [`payment`], the time to pay; [`refusals`], how a broken rule reaches the
+//! client.
 
 mod domain;
 mod identity;

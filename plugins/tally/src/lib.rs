@@ -1,5 +1,5 @@
-//! Counts what becomes of orders, from the events of the order plugin: an example of a plugin that another one's events
-//! drive. The operator connects the two, with a `[subscriptions.NAME]`.
+//! Counts what becomes of orders, from the events of the order plugin: an example of a plugin that another
+//! one's events drive. The operator connects the two, with a `[subscriptions.NAME]`.
 
 use mortise_guest::{Call, ReadCall, Scan, Status};
 

@@ -124,7 +124,8 @@ pub(super) async fn upstream_calls(host: &Host) {
 /// Two calls that publish, three that schedule, two that were made and two that were given up.
 pub(super) const DEFERRED_COMMITS: f64 = 9.0;
 
-/// A timer and an event whose calls succeed, a timer and an event whose calls are given up, and a timer that waits.
+/// A timer and an event whose calls succeed, a timer and an event whose calls are given up, and a timer that
+/// waits.
 pub(super) async fn calls_left_for_later(host: &Host) {
     let remember = |key: &str, after: &str| RememberRequest {
         key: key.into(),

@@ -17,8 +17,8 @@ pub(in crate::capability::store) struct HostRows {
     pub(super) dead: Change,
     /// Whether something may be due sooner than before.
     pub(in crate::capability::store) schedules: bool,
-    /// Whether the host goes by it as soon as it is acknowledged, so that it must be on the disk then, however
-    /// relaxed the plugin is.
+    /// Whether the host goes by it as soon as it is acknowledged, so that it must be on the disk then,
+    /// however relaxed the plugin is.
     pub(in crate::capability::store) durable: bool,
     bytes: usize,
 }

@@ -1,10 +1,11 @@
-//! Calls that the host is to make later: timers, and events that an operator wants tried again; and the calls that
-//! it has given up, the dead letters.
+//! Calls that the host is to make later: timers, and events that an operator wants tried again; and the calls
+//! that it has given up, the dead letters.
 //!
-//! They are rows of the host's own ([`rows`]) that change in the same transaction as a plugin's state, under the
-//! same rules: what a transaction reads of them is validated at its commit. So a timer is scheduled if and only if
-//! the call that schedules it commits; and what settles a timer or an event ([`Errand`]) commits with the writes of
-//! the call that was made for it, so that its effect is there exactly once, whatever is repeated.
+//! They are rows of the host's own ([`rows`]) that change in the same transaction as a plugin's state, under
+//! the same rules: what a transaction reads of them is validated at its commit. So a timer is scheduled if
+//! and only if the call that schedules it commits; and what settles a timer or an event ([`Errand`]) commits
+//! with the writes of the call that was made for it, so that its effect is there exactly once, whatever is
+//! repeated.
 
 mod dead_letters;
 mod host_rows;

@@ -46,7 +46,8 @@ impl DeferredCalls {
         Self { store }
     }
 
-    /// What each plugin has pending. Those that have nothing are left out. Nothing while the store is unavailable.
+    /// What each plugin has pending. Those that have nothing are left out. Nothing while the store is
+    /// unavailable.
     pub fn pending(&self) -> BTreeMap<Namespace, Amount> {
         let snapshot = self.store.shared.snapshot.load();
         let levels = snapshot.as_ref().map(|snapshot| &snapshot.deferred);
@@ -65,13 +66,14 @@ impl DeferredCalls {
         self.store.health() == Health::Closed
     }
 
-    /// Changes whenever scheduled calls have become durable, and when the store ends, fails or is opened anew.
+    /// Changes whenever scheduled calls have become durable, and when the store ends, fails or is opened
+    /// anew.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.store.shared.scheduled.subscribe()
     }
 
-    /// The first `limit` calls of `plugin` that are on the disk, in the order of their time. One that was settled or
-    /// cancelled by a commit that is not on the disk yet is among them.
+    /// The first `limit` calls of `plugin` that are on the disk, in the order of their time. One that was
+    /// settled or cancelled by a commit that is not on the disk yet is among them.
     ///
     /// # Errors
     /// If the store is unavailable.
@@ -168,8 +170,8 @@ impl DeferredCalls {
         .await
     }
 
-    /// Notes that a call has failed. It is made again after `pause`, or given up if it has failed `max_failures`
-    /// times now.
+    /// Notes that a call has failed. It is made again after `pause`, or given up if it has failed
+    /// `max_failures` times now.
     ///
     /// # Errors
     /// If the store is unavailable; the call is as it was then.

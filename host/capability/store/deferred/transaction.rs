@@ -11,12 +11,12 @@ use crate::capability::store::layout;
 use crate::capability::store::transaction::{Transaction, Write};
 
 impl Transaction {
-    /// Schedules a call of `method` of the plugin, to be made at `when`, or at once if that is past. It exists
-    /// when this transaction has committed.
+    /// Schedules a call of `method` of the plugin, to be made at `when`, or at once if that is past. It
+    /// exists when this transaction has committed.
     ///
     /// # Errors
-    /// If the call may only read, schedules too many, has too large a request, the plugin has too many pending, or
-    /// the store is unavailable.
+    /// If the call may only read, schedules too many, has too large a request, the plugin has too many
+    /// pending, or the store is unavailable.
     pub fn schedule(&mut self, when: SystemTime, method: &str, request: Bytes) -> Result<CallId, Error> {
         self.begin_write(&[])?;
         let bounds = self.store.options.deferred.clone();
@@ -59,7 +59,8 @@ impl Transaction {
         Ok(id)
     }
 
-    /// Takes back a timer; false if the plugin has none of this id: it was cancelled, its call was made, or given up.
+    /// Takes back a timer; false if the plugin has none of this id: it was cancelled, its call was made, or
+    /// given up.
     ///
     /// # Errors
     /// If the call may only read, does too much, or the store is unavailable.
@@ -102,7 +103,8 @@ impl Transaction {
         Ok(true)
     }
 
-    /// Says how many deliveries of events led to this call: what it publishes and schedules carries the number on.
+    /// Says how many deliveries of events led to this call: what it publishes and schedules carries the
+    /// number on.
     pub fn caused_by_hops(&mut self, hops: u32) {
         self.hops = hops;
     }
@@ -164,7 +166,8 @@ impl Transaction {
         Ok(found.map(|row| Bytes::copy_from_slice(row.value().1)))
     }
 
-    /// The cursor of a sink, in the same snapshot. Not validated: it passes no event that is not acknowledged.
+    /// The cursor of a sink, in the same snapshot. Not validated: it passes no event that is not
+    /// acknowledged.
     fn passed(&mut self, sink: &str) -> Result<layout::OutboxKey, Error> {
         let snapshot = self.pinned_snapshot()?;
         let cursors = snapshot.read.open_table(layout::CURSORS);
