@@ -1,16 +1,15 @@
 //! Calls that were left for later, and those that were given up.
 
-use tonic::{Code, Status};
+use tonic::Status;
 
-use super::generations::find;
 use super::pb::{
     CancelTimerRequest, CancelTimerResponse, DeadLetter, DeferredCall, DropDeadLettersResponse, Event,
     ListDeadLettersRequest, ListDeadLettersResponse, ListTimersRequest, ListTimersResponse,
     RetryDeadLettersResponse,
 };
-use super::status::Host;
-use crate::capability::store::{self, CallId, DeferredCalls};
-use crate::capability::{Error, ErrorKind};
+use super::store::{blocking, namespace, refused};
+use crate::capability::store::{self, CallId, DeferredCalls, Store};
+use crate::capability::{Error, Namespace};
 use crate::observe::printable;
 
 const DEFAULT_PAGE: u32 = 100;
@@ -20,11 +19,11 @@ const MAX_PAGE: u32 = 1000;
 const MAX_TEXT_BYTES: usize = 1024;
 
 pub(super) async fn dead_letters(
-    host: &Host,
+    store: &Store,
     request: ListDeadLettersRequest,
 ) -> Result<ListDeadLettersResponse, Status> {
     let size = page_size(request.page_size);
-    let page = read(host, move |calls| {
+    let page = read(store, move |calls| {
         calls.dead_letters(token(&request.page_token), size)
     })
     .await?;
@@ -34,8 +33,8 @@ pub(super) async fn dead_letters(
     })
 }
 
-pub(super) async fn retry(host: &Host, ids: Vec<String>) -> Result<RetryDeadLettersResponse, Status> {
-    let calls = host.parts.store.deferred();
+pub(super) async fn retry(store: &Store, ids: Vec<String>) -> Result<RetryDeadLettersResponse, Status> {
+    let calls = store.deferred();
     let mut retried = Vec::new();
     for id in parsed(&ids)? {
         if calls.retry(&id).await.map_err(refused)? {
@@ -45,8 +44,8 @@ pub(super) async fn retry(host: &Host, ids: Vec<String>) -> Result<RetryDeadLett
     Ok(RetryDeadLettersResponse { ids: retried })
 }
 
-pub(super) async fn drop(host: &Host, ids: Vec<String>) -> Result<DropDeadLettersResponse, Status> {
-    let calls = host.parts.store.deferred();
+pub(super) async fn drop(store: &Store, ids: Vec<String>) -> Result<DropDeadLettersResponse, Status> {
+    let calls = store.deferred();
     let mut dropped = Vec::new();
     for id in parsed(&ids)? {
         if calls.drop_dead_letter(&id).await.map_err(refused)? {
@@ -56,10 +55,15 @@ pub(super) async fn drop(host: &Host, ids: Vec<String>) -> Result<DropDeadLetter
     Ok(DropDeadLettersResponse { ids: dropped })
 }
 
-pub(super) async fn timers(host: &Host, request: ListTimersRequest) -> Result<ListTimersResponse, Status> {
-    let plugin = find(host, &request.plugin)?.name.clone();
+pub(super) async fn timers(store: &Store, request: ListTimersRequest) -> Result<ListTimersResponse, Status> {
+    let plugin = namespace(&request.plugin)?;
+    if !is_known(store, &plugin) {
+        let message =
+            format!("there is no plugin {plugin} in the store: it keeps nothing and has nothing pending");
+        return Err(Status::not_found(message));
+    }
     let size = page_size(request.page_size);
-    let page = read(host, move |calls| {
+    let page = read(store, move |calls| {
         calls.list(&plugin, token(&request.page_token), size)
     })
     .await?;
@@ -69,11 +73,14 @@ pub(super) async fn timers(host: &Host, request: ListTimersRequest) -> Result<Li
     })
 }
 
-pub(super) async fn cancel(host: &Host, request: CancelTimerRequest) -> Result<CancelTimerResponse, Status> {
-    let plugin = &find(host, &request.plugin)?.name;
+pub(super) async fn cancel(
+    store: &Store,
+    request: CancelTimerRequest,
+) -> Result<CancelTimerResponse, Status> {
+    let plugin = namespace(&request.plugin)?;
     let cancelled = match CallId::parse(&request.id) {
         Some(id) => {
-            let cancelled = host.parts.store.deferred().cancel(plugin, &id).await;
+            let cancelled = store.deferred().cancel(&plugin, &id).await;
             cancelled.map_err(refused)?
         }
         None => false,
@@ -91,25 +98,16 @@ fn parsed(ids: &[String]) -> Result<Vec<CallId>, Status> {
     Ok(ids.iter().filter_map(|id| CallId::parse(id)).collect())
 }
 
-/// Pages are read from the disk, away from the threads that serve calls.
-async fn read<T: Send + 'static>(
-    host: &Host,
-    work: impl FnOnce(&DeferredCalls) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Status> {
-    let calls = host.parts.store.deferred();
-    let read = tokio::task::spawn_blocking(move || work(&calls)).await;
-    read.map_err(|_| Status::internal("the list could not be read"))?
-        .map_err(refused)
+fn is_known(store: &Store, plugin: &Namespace) -> bool {
+    store.usage().contains_key(plugin) || store.deferred().pending().contains_key(plugin)
 }
 
-fn refused(error: Error) -> Status {
-    let code = match error.kind() {
-        ErrorKind::InvalidArgument => Code::InvalidArgument,
-        ErrorKind::LimitExceeded => Code::ResourceExhausted,
-        ErrorKind::ReadOnly | ErrorKind::Internal => Code::Internal,
-        ErrorKind::Unavailable => Code::Unavailable,
-    };
-    Status::new(code, error.message())
+async fn read<T: Send + 'static>(
+    store: &Store,
+    work: impl FnOnce(&DeferredCalls) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Status> {
+    let calls = store.deferred();
+    blocking(move || work(&calls).map_err(refused)).await
 }
 
 fn page_size(asked: u32) -> usize {

@@ -68,7 +68,7 @@ fn live_number(host: &Host, plugin: &PluginSettings) -> Option<u64> {
     Some(live.number)
 }
 
-pub(super) fn find<'h>(host: &'h Host, name: &str) -> Result<&'h PluginSettings, Status> {
+fn find<'h>(host: &'h Host, name: &str) -> Result<&'h PluginSettings, Status> {
     let plugins = host.parts.registry.plugins();
     let found = plugins.iter().find(|plugin| plugin.name.as_str() == name);
     found.ok_or_else(|| {

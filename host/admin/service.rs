@@ -6,15 +6,12 @@ use tonic::{Request, Response, Status};
 
 use super::pb::admin_server::Admin;
 use super::pb::{
-    CancelTimerRequest, CancelTimerResponse, DropDeadLettersRequest, DropDeadLettersResponse,
     GetLogFilterRequest, GetLogFilterResponse, GetMetricsRequest, GetMetricsResponse, GetStatusRequest,
-    GetStatusResponse, ListDeadLettersRequest, ListDeadLettersResponse, ListGenerationsRequest,
-    ListGenerationsResponse, ListTimersRequest, ListTimersResponse, ReloadPluginRequest,
-    ReloadPluginResponse, RetryDeadLettersRequest, RetryDeadLettersResponse, SetLogFilterRequest,
-    SetLogFilterResponse,
+    GetStatusResponse, ListGenerationsRequest, ListGenerationsResponse, ReloadPluginRequest,
+    ReloadPluginResponse, SetLogFilterRequest, SetLogFilterResponse,
 };
 use super::status::Host;
-use super::{deferred, generations, log_filter, status};
+use super::{generations, log_filter, status};
 
 #[derive(Clone)]
 pub(super) struct Service(Arc<Host>);
@@ -67,45 +64,5 @@ impl Admin for Service {
         let text = self.0.metrics().await;
         let text = text.map_err(|_| Status::internal("the metrics could not be gathered"))?;
         Ok(Response::new(GetMetricsResponse { text }))
-    }
-
-    async fn list_dead_letters(
-        &self,
-        request: Request<ListDeadLettersRequest>,
-    ) -> Result<Response<ListDeadLettersResponse>, Status> {
-        let listed = deferred::dead_letters(&self.0, request.into_inner()).await;
-        listed.map(Response::new)
-    }
-
-    async fn retry_dead_letters(
-        &self,
-        request: Request<RetryDeadLettersRequest>,
-    ) -> Result<Response<RetryDeadLettersResponse>, Status> {
-        let retried = deferred::retry(&self.0, request.into_inner().ids).await;
-        retried.map(Response::new)
-    }
-
-    async fn drop_dead_letters(
-        &self,
-        request: Request<DropDeadLettersRequest>,
-    ) -> Result<Response<DropDeadLettersResponse>, Status> {
-        let dropped = deferred::drop(&self.0, request.into_inner().ids).await;
-        dropped.map(Response::new)
-    }
-
-    async fn list_timers(
-        &self,
-        request: Request<ListTimersRequest>,
-    ) -> Result<Response<ListTimersResponse>, Status> {
-        let listed = deferred::timers(&self.0, request.into_inner()).await;
-        listed.map(Response::new)
-    }
-
-    async fn cancel_timer(
-        &self,
-        request: Request<CancelTimerRequest>,
-    ) -> Result<Response<CancelTimerResponse>, Status> {
-        let cancelled = deferred::cancel(&self.0, request.into_inner()).await;
-        cancelled.map(Response::new)
     }
 }

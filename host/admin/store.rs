@@ -8,11 +8,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::deferred;
 use super::pb::store_server::Store as StoreRpc;
 use super::pb::{
-    BackUpRequest, BackUpResponse, ExportEntriesRequest, ExportEntriesResponse, GetEntryRequest,
-    GetEntryResponse, GetStoreStatsRequest, GetStoreStatsResponse, ImportEntriesRequest,
-    ImportEntriesResponse, PluginUsage, ScanEntriesRequest, ScanEntriesResponse, StoreEntry,
+    BackUpRequest, BackUpResponse, CancelTimerRequest, CancelTimerResponse, DropDeadLettersRequest,
+    DropDeadLettersResponse, ExportEntriesRequest, ExportEntriesResponse, GetEntryRequest, GetEntryResponse,
+    GetStoreStatsRequest, GetStoreStatsResponse, ImportEntriesRequest, ImportEntriesResponse,
+    ListDeadLettersRequest, ListDeadLettersResponse, ListTimersRequest, ListTimersResponse, PluginUsage,
+    RetryDeadLettersRequest, RetryDeadLettersResponse, ScanEntriesRequest, ScanEntriesResponse, StoreEntry,
 };
 use crate::capability::store::{
     Access, BackupError, CommitError, Direction, Entry, Page, Range, Store, Transaction, View,
@@ -170,6 +173,46 @@ impl StoreRpc for StoreService {
         tracing::info!(file = shown, file_bytes, "the store was backed up");
         Ok(Response::new(BackUpResponse { file_bytes }))
     }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<ListDeadLettersRequest>,
+    ) -> Result<Response<ListDeadLettersResponse>, Status> {
+        let listed = deferred::dead_letters(&self.store, request.into_inner()).await;
+        listed.map(Response::new)
+    }
+
+    async fn retry_dead_letters(
+        &self,
+        request: Request<RetryDeadLettersRequest>,
+    ) -> Result<Response<RetryDeadLettersResponse>, Status> {
+        let retried = deferred::retry(&self.store, request.into_inner().ids).await;
+        retried.map(Response::new)
+    }
+
+    async fn drop_dead_letters(
+        &self,
+        request: Request<DropDeadLettersRequest>,
+    ) -> Result<Response<DropDeadLettersResponse>, Status> {
+        let dropped = deferred::drop(&self.store, request.into_inner().ids).await;
+        dropped.map(Response::new)
+    }
+
+    async fn list_timers(
+        &self,
+        request: Request<ListTimersRequest>,
+    ) -> Result<Response<ListTimersResponse>, Status> {
+        let listed = deferred::timers(&self.store, request.into_inner()).await;
+        listed.map(Response::new)
+    }
+
+    async fn cancel_timer(
+        &self,
+        request: Request<CancelTimerRequest>,
+    ) -> Result<Response<CancelTimerResponse>, Status> {
+        let cancelled = deferred::cancel(&self.store, request.into_inner()).await;
+        cancelled.map(Response::new)
+    }
 }
 
 /// Sends pages until there are no more, or nobody wants them.
@@ -215,18 +258,18 @@ fn entries(page: Page) -> Vec<StoreEntry> {
 }
 
 /// Runs what waits for the disk where no call is kept waiting.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Status> + Send + 'static,
 ) -> Result<T, Status> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|_| Err(Status::internal("it failed; the host's log says why")))
 }
 
-fn namespace(plugin: &str) -> Result<Namespace, Status> {
+pub(super) fn namespace(plugin: &str) -> Result<Namespace, Status> {
     Namespace::new(plugin).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
-fn refused(error: Error) -> Status {
+pub(super) fn refused(error: Error) -> Status {
     let message = match error.limit() {
         Some(limit) => format!("{error} (the bound is {limit})"),
         None => error.to_string(),

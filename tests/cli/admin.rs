@@ -2,17 +2,12 @@
 
 use crate::{mortise_in, temporary_folder};
 
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 5] = [
     &["status"],
     &["generations"],
     &["reload", "order"],
     &["log-filter", "debug"],
     &["metrics"],
-    &["events", "list"],
-    &["events", "retry", "--all"],
-    &["events", "drop", "0"],
-    &["timers", "list", "order"],
-    &["timers", "cancel", "order", "0"],
 ];
 
 #[test]

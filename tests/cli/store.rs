@@ -1,20 +1,23 @@
-//! `mortise store` where no host runs. With one: `tests/host/store.rs`.
+//! `mortise store`, `events` and `timers` where no host runs. With one: `tests/host/store.rs` and `timers.rs`.
 
 use crate::{Outcome, mortise_in, temporary_folder};
 
 #[test]
 fn without_a_store_nothing_is_made_and_a_way_out_is_named() {
     let folder = temporary_folder();
-    let commands: [&[&str]; 4] = [
-        &["stats"],
-        &["scan", "order"],
-        &["export", "order"],
-        &["backup", "copy"],
+    let commands: [&[&str]; 9] = [
+        &["store", "stats"],
+        &["store", "scan", "order"],
+        &["store", "export", "order"],
+        &["store", "backup", "copy"],
+        &["events", "list"],
+        &["events", "retry", "--all"],
+        &["events", "drop", "0"],
+        &["timers", "list", "order"],
+        &["timers", "cancel", "order", "0"],
     ];
     for command in commands {
-        let text = mortise_in(folder.path(), ["store"].iter().chain(command))
-            .exits(1)
-            .stderr;
+        let text = mortise_in(folder.path(), command).exits(1).stderr;
         assert!(text.contains("there is no store in mortise-data/store"), "{text}");
         assert!(text.contains("hint: ") && text.contains("--data"), "{text}");
     }

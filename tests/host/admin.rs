@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -23,10 +24,15 @@ const TCP: &str = "[admin]\nlisten = \"127.0.0.1:0\"";
 
 /// Runs a command against `host`.
 pub(crate) fn mortise(host: &Host, args: &[&str]) -> Output {
+    mortise_with(&host.data, args)
+}
+
+/// Runs a command for the host, running or not, that has the data folder `data`.
+pub(crate) fn mortise_with(data: &Path, args: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_mortise"))
         .args(args)
         .arg("--data")
-        .arg(&host.data)
+        .arg(data)
         .output();
     output.expect("the binary starts")
 }

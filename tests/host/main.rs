@@ -23,6 +23,7 @@ mod isolation;
 mod metadata;
 mod metrics;
 mod orders;
+mod owed_calls;
 mod plugins;
 mod protocol;
 mod reflection;

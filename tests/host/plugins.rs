@@ -2,6 +2,8 @@
 
 use wasmparser::{Operator, Parser, Payload};
 
+use std::process::Command;
+
 use crate::support::plugins::{cargo, components};
 
 #[test]
@@ -66,5 +68,26 @@ fn components_are_small_and_import_the_contract_alone() {
         }
         assert_eq!(memories, [2], "pages of 64 KiB in {}", file.display());
         assert_eq!(stack_tops, [32 << 10], "bytes of stack in {}", file.display());
+    }
+}
+
+/// Whatever of the contract they use: a function that direct linking lacks would make every call of its
+/// plugin dearer.
+#[test]
+fn components_are_linked_directly() {
+    let components = components();
+    for file in [
+        &components.order,
+        &components.tally,
+        &components.faults,
+        &components.caller,
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_mortise"))
+            .args(["inspect", "--json"])
+            .arg(file)
+            .output()
+            .expect("the binary starts");
+        let inspection: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(inspection["linking"], "direct", "{}", file.display());
     }
 }

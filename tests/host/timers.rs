@@ -4,7 +4,7 @@ use std::fs;
 
 use tonic::Code;
 
-use crate::admin::{mortise, stderr, stdout};
+use crate::admin::{mortise, mortise_with, stderr, stdout};
 use crate::in_both_modes;
 use crate::orders::order;
 use crate::support::live::patched;
@@ -294,6 +294,69 @@ async fn a_method_that_is_gone_makes_dead_letters_which_the_operator_has_tried_a
     stderr(mortise(&host, &["timers", "cancel", "faults", &later]));
     let unknown = stderr(mortise(&host, &["timers", "list", "nobody"]));
     assert!(unknown.contains("there is no plugin"), "{unknown}");
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_and_timers_are_seen_to_while_no_host_runs() {
+    let data = tempfile::tempdir().expect("a folder");
+    let setup = || {
+        let plugin = Plugin::faults(Isolation::Call);
+        Setup::of(plugin)
+            .with("[timers]\nmax_attempts = 1")
+            .data(data.path())
+    };
+    let host = setup().start().await;
+    for key in ["retried", "dropped"] {
+        let request = ScheduleRequest {
+            count: 1,
+            request: Some(RememberRequest {
+                after: "open".into(),
+                ..remember(key)
+            }),
+            ..ScheduleRequest::default()
+        };
+        schedule(&host, request).await;
+        until_some("it is given up", async || {
+            let dead = host.metrics().await.value("mortise_dead_letters", &[]);
+            (dead == Some(if key == "retried" { 1.0 } else { 2.0 })).then_some(())
+        })
+        .await;
+    }
+    let open = WriteThenRequest {
+        key: "open".into(),
+        value: b"yes".into(),
+        ending: write_then_request::Ending::Ok.into(),
+    };
+    host.faults().write_then(open).await.expect("kept");
+    let later = schedule_one(&host, "later", HOUR_MILLISECONDS).await;
+    host.stop().await;
+
+    let mortise = |args: &[&str]| mortise_with(data.path(), args);
+    let json = stdout(mortise(&["events", "list", "--json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let letters = json["dead_letters"].as_array().expect("a list");
+    let ids: Vec<_> = letters
+        .iter()
+        .map(|letter| letter["id"].as_str().expect("an id"))
+        .collect();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(stdout(mortise(&["events", "retry", ids[0]])), "1 tried again\n");
+    assert_eq!(stdout(mortise(&["events", "drop", "--all"])), "1 dropped\n");
+    let listed = stdout(mortise(&["timers", "list", "faults"]));
+    assert!(listed.contains(&later) && listed.lines().count() == 3, "{listed}");
+    assert_eq!(
+        stdout(mortise(&["timers", "cancel", "faults", &later])),
+        "cancelled\n"
+    );
+    stderr(mortise(&["timers", "cancel", "faults", &later]));
+
+    let host = setup().start().await;
+    until_remembered(&host, "retried", 1).await;
+    assert_eq!(
+        (pending(&host).await, remembered(&host, "dropped").await),
+        (0.0, 0)
+    );
     host.stop().await;
 }
 

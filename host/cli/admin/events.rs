@@ -1,21 +1,23 @@
-//! `mortise events`: dead letters of a running host.
+//! `mortise events`: dead letters, through the running host or in its store.
 
 use tonic::Status;
 use tonic::transport::Channel;
 
 use super::{HostArgs, json, moment, table};
-use crate::admin::pb::admin_client::AdminClient;
+use crate::admin::pb::store_client::StoreClient;
 use crate::admin::pb::{
     DeadLetter, DropDeadLettersRequest, ListDeadLettersRequest, ListDeadLettersResponse,
     RetryDeadLettersRequest,
 };
 use crate::cli::{print, printable};
 
-/// Shows dead letters of a running host, and has them tried again or forgotten.
+/// Shows dead letters, and has them tried again or forgotten.
 ///
 /// A dead letter is a call that the host has given up: for an event that a plugin could not take, or of a
 /// timer. It is kept in the store until it is tried again, dropped, or makes way for newer ones
 /// (events.max_dead_letters).
+///
+/// Through the host that runs with the data folder; where none runs, in the store itself.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -50,7 +52,7 @@ struct ListArgs {
     json: bool,
 }
 
-/// Has dead letters tried again, at once and with all attempts before them.
+/// Has dead letters tried again, with all attempts before them: at once, or as soon as a host runs.
 ///
 /// Those of one key are no longer in order then, nor with the events that were delivered meanwhile.
 #[derive(Debug, Clone, clap::Args)]
@@ -109,7 +111,7 @@ pub(in crate::cli) fn run(args: EventsArgs) -> anyhow::Result<()> {
 
 fn list(args: &ListArgs) -> anyhow::Result<()> {
     let limit = args.limit as usize;
-    let dead_letters = args.host.with(async |mut client| all(&mut client, limit).await)?;
+    let dead_letters = args.host.with_store(async |client| all(client, limit).await)?;
     match args.json {
         true => {
             let list = ListDeadLettersResponse {
@@ -123,7 +125,7 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
 }
 
 /// The first `limit` dead letters, page by page.
-async fn all(client: &mut AdminClient<Channel>, limit: usize) -> Result<Vec<DeadLetter>, Status> {
+async fn all(client: &mut StoreClient<Channel>, limit: usize) -> Result<Vec<DeadLetter>, Status> {
     let mut letters = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -145,18 +147,18 @@ async fn all(client: &mut AdminClient<Channel>, limit: usize) -> Result<Vec<Dead
 fn each(
     host: &HostArgs,
     which: Which,
-    work: impl AsyncFn(&mut AdminClient<Channel>, Vec<String>) -> Result<Vec<String>, Status>,
+    work: impl AsyncFn(&mut StoreClient<Channel>, Vec<String>) -> Result<Vec<String>, Status>,
 ) -> anyhow::Result<usize> {
-    let (done, missing) = host.with(async |mut client| {
+    let (done, missing) = host.with_store(async |client| {
         let ids = if which.all {
-            let letters = all(&mut client, usize::MAX).await?;
+            let letters = all(client, usize::MAX).await?;
             letters.into_iter().map(|letter| letter.id).collect()
         } else {
             which.ids
         };
         let mut done = Vec::new();
         for ids in ids.chunks(MAX_IDS) {
-            done.extend(work(&mut client, ids.to_vec()).await?);
+            done.extend(work(client, ids.to_vec()).await?);
         }
         let missing = ids.into_iter().filter(|id| !which.all && !done.contains(id));
         let missing: Vec<_> = missing.collect();

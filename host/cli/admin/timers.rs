@@ -1,17 +1,19 @@
-//! `mortise timers`: what plugins of a running host have left for later.
+//! `mortise timers`: what plugins have left for later, through the running host or in its store.
 
 use tonic::Status;
 use tonic::transport::Channel;
 
 use super::{HostArgs, json, moment, table};
-use crate::admin::pb::admin_client::AdminClient;
+use crate::admin::pb::store_client::StoreClient;
 use crate::admin::pb::{CancelTimerRequest, DeferredCall, ListTimersRequest, ListTimersResponse};
 use crate::cli::{print, printable};
 
-/// Shows what a plugin of a running host has left for later, and takes it back.
+/// Shows what a plugin has left for later, and takes it back.
 ///
 /// These are the timers that the plugin has set, and dead letters that are tried again. Those that were given
 /// up are listed by `mortise events list`.
+///
+/// Through the host that runs with the data folder; where none runs, in the store itself.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -76,7 +78,7 @@ fn list(args: ListArgs) -> anyhow::Result<()> {
     let (plugin, limit) = (args.plugin, args.limit as usize);
     let timers = args
         .host
-        .with(async |mut client| pending(&mut client, &plugin, limit).await)?;
+        .with_store(async |client| pending(client, &plugin, limit).await)?;
     match args.json {
         true => {
             let list = ListTimersResponse {
@@ -91,7 +93,7 @@ fn list(args: ListArgs) -> anyhow::Result<()> {
 
 /// The first `limit` of them, page by page.
 async fn pending(
-    client: &mut AdminClient<Channel>,
+    client: &mut StoreClient<Channel>,
     plugin: &str,
     limit: usize,
 ) -> Result<Vec<DeferredCall>, Status> {
@@ -116,7 +118,7 @@ async fn pending(
 fn cancel(args: CancelArgs) -> anyhow::Result<()> {
     let CancelArgs { plugin, id, host } = args;
     let shown = printable(&id);
-    let cancelled = host.with(async |mut client| {
+    let cancelled = host.with_store(async |client| {
         let answer = client.cancel_timer(CancelTimerRequest { plugin, id }).await?;
         Ok(answer.into_inner().cancelled)
     })?;

@@ -62,6 +62,17 @@ pub fn remember(call: &Call, request: &RememberRequest) -> Result<RememberRespon
             .put(format!("{}/{what}", request.key).as_bytes(), value.as_bytes())
     };
     put("caller", &format!("{caller} {:?}", call.peer()))?;
+    if request.number > 0 {
+        let last = call.store().get(format!("{}/number", request.key).as_bytes())?;
+        let last = last.map_or_else(
+            || "0".into(),
+            |found| String::from_utf8_lossy(&found.value).into_owned(),
+        );
+        if last != (request.number - 1).to_string() {
+            put("disorder", &format!("{} after {last}", request.number))?;
+        }
+        put("number", &request.number.to_string())?;
+    }
     if let Some(event) = call.event() {
         let seen = format!(
             "{} {} {} {} {}",
