@@ -22,9 +22,10 @@ use crate::capability::store::{
 };
 use crate::capability::timers::{TimerOptions, Timers};
 use crate::config::{Config, MethodName};
+use crate::contention::Contention;
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
-use crate::idempotency::{Idempotency, WaitOptions};
+use crate::idempotency::Idempotency;
 use crate::observe::CallLog;
 use crate::observe::metrics::{self, Collector, Reasons};
 use crate::policy::HostPolicies;
@@ -33,6 +34,7 @@ use crate::server::{
     Compression, FrameBudgets, Health, ListenOptions, Listener, Listening, Origins, Proxies, RequestBounds,
     RequestMemory, ServerOptions, Tls, UnixSocketOptions, serve,
 };
+use crate::turns::WaitOptions;
 
 /// What sinks have at least to finish what they are writing.
 const MIN_STOP: Duration = Duration::from_secs(5);
@@ -99,6 +101,7 @@ impl App {
             rates: caller_rates(config),
             admission: Admission::new(division(config)),
             store: store.clone(),
+            contention: Contention::default(),
             idempotency: Idempotency::new(WaitOptions {
                 max_wait: config.idempotency.max_wait,
                 max_waiting: config.idempotency.max_waiting,

@@ -41,7 +41,7 @@ impl Caller for Consumer {
                 (self.handler)(&call, &mut transaction)?;
                 match self.store.commit(transaction).await {
                     Ok(_) => return Ok(()),
-                    Err(CommitError::Conflict) => {}
+                    Err(CommitError::Conflict(_)) => {}
                     Err(error) => return Err(NotMade::Failed(error.to_string())),
                 }
             }

@@ -99,7 +99,7 @@ async fn a_timer_exists_if_and_only_if_its_call_commits() {
     get(&mut loser, "n");
     schedule(&mut loser, SystemTime::now(), "lost");
     set(&store, &[("n", "1")]).await;
-    assert_eq!(commit(&store, loser).await, Err(CommitError::Conflict));
+    assert_eq!(commit(&store, loser).await, Err(CommitError::Conflict(None)));
     let mut dropped = write(&store);
     schedule(&mut dropped, SystemTime::now(), "dropped");
     drop(dropped);
@@ -140,7 +140,7 @@ async fn a_timer_is_cancelled_or_called_and_never_both() {
     put(&mut call, "effect", "there");
     assert!(cancel.cancel(id.as_str()).unwrap());
     commit(&store, cancel).await.unwrap();
-    assert_eq!(commit(&store, call).await, Err(CommitError::Conflict));
+    assert_eq!(commit(&store, call).await, Err(CommitError::Conflict(None)));
     assert!(!write(&store).settle(&errand).unwrap());
     assert_eq!(count(&store, "effect"), None);
 
@@ -150,8 +150,8 @@ async fn a_timer_is_cancelled_or_called_and_never_both() {
     assert!(call.settle(&errand).unwrap() && twin.settle(&errand).unwrap());
     assert!(cancel.cancel(id.as_str()).unwrap());
     commit(&store, call).await.unwrap();
-    assert_eq!(commit(&store, twin).await, Err(CommitError::Conflict));
-    assert_eq!(commit(&store, cancel).await, Err(CommitError::Conflict));
+    assert_eq!(commit(&store, twin).await, Err(CommitError::Conflict(None)));
+    assert_eq!(commit(&store, cancel).await, Err(CommitError::Conflict(None)));
 }
 
 #[track_caller]

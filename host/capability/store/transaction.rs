@@ -9,7 +9,7 @@ use super::deferred::HostRows;
 use super::options::PluginOptions;
 use super::outbox::StagedEvent;
 use super::quota::Budget;
-use super::read_set::ReadSet;
+use super::read_set::{ReadSet, Rewritten};
 use super::snapshot::{DataTable, Snapshot};
 use super::{Shared, unavailable};
 use crate::capability::{Error, Namespace};
@@ -250,6 +250,12 @@ impl Transaction {
             && self.events.is_empty()
             && self.answer.answer.is_none()
             && self.host.is_empty()
+    }
+
+    /// What it has read and writes.
+    pub fn rewritten(&self) -> impl Iterator<Item = Rewritten> {
+        let written = self.reads.written_by(&self.writes);
+        written.map(|read| read.rewritten(&self.namespace, &self.store.hashing))
     }
 
     /// The snapshot that the reads came from; none if nothing was read.

@@ -6,6 +6,7 @@
 mod echo;
 mod escape;
 mod misbehave;
+mod program;
 mod resources;
 mod state;
 mod timers;
@@ -201,6 +202,13 @@ impl pb::Faults for Faults {
 
     fn remember(call: &mut Call, request: pb::RememberRequest) -> Result<pb::RememberResponse, Status> {
         timers::remember(call, &request)
+    }
+
+    fn run_program(
+        call: &mut Call,
+        request: pb::RunProgramRequest,
+    ) -> Result<pb::RunProgramResponse, Status> {
+        program::run(call, request)
     }
 
     fn take(call: &mut Call, request: pb::TakeRequest) -> Result<pb::TakeResponse, Status> {

@@ -220,7 +220,7 @@ impl DeferredCalls {
             transaction.host.durable = true;
             match self.store.commit(transaction).await {
                 Ok(_) => return Ok(outcome),
-                Err(CommitError::Conflict) => {
+                Err(CommitError::Conflict(_)) => {
                     let most = 1_000 << attempt.min(6);
                     tokio::time::sleep(Duration::from_micros(rand::random_range(0..most))).await;
                 }
