@@ -1,9 +1,9 @@
 //! What is stored: orders by name, and an index that lists are read from.
 //!
 //! - `orders`: `order_id` to [`Record`].
-//! - its index `listed`: ([`Identity`], `customer_id` or empty, status, `created_at`). Each order is in it
-//! twice, with   its customer and without, so every filter of a list is a range of entries that all match. No
-//! list reads an   entry of an order that it may not show.
+//! - its index `listed`: ([`Identity`], `customer_id` or empty, status, `created_at`). Each order is in it twice,
+//!   with its customer and without, so every filter of a list is a range of entries that all match. No list reads an
+//!   entry of an order that it may not show.
 
 use mortise_guest::store::{Index, Indexed};
 use mortise_guest::{Call, Code, ReadCall, Scan, Status};
@@ -130,7 +130,8 @@ pub fn scan(
         let scan = Scan::range(start..end).descending().limit(missing).resume(cursor);
         let page = call.indexed(&ORDERS).keys_by(&LISTED, scan)?;
         for entry in page.entries {
-            let (_, _, _, created_at, order_id): (String, String, i32, i64, String) = entry.found_by.decode()?;
+            let (_, _, _, created_at, order_id): (String, String, i32, i64, String) =
+                entry.found_by.decode()?;
             positions.push(Position { created_at, order_id });
         }
         // The host may cut a page short.
