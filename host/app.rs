@@ -19,9 +19,10 @@ use crate::capability::store::{
     AnswerOptions, Bounds, OpenError, Options as StoreOptions, PluginOptions, Quota, Store,
 };
 use crate::config::{Config, MethodName};
+use crate::contention::Contention;
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
-use crate::idempotency::{Idempotency, WaitOptions};
+use crate::idempotency::Idempotency;
 use crate::observe::CallLog;
 use crate::observe::metrics::{self, Collector, Reasons};
 use crate::policy::HostPolicies;
@@ -30,6 +31,7 @@ use crate::server::{
     Compression, FrameBudgets, Health, ListenOptions, Listener, Listening, Origins, Proxies, RequestBounds,
     RequestMemory, ServerOptions, Tls, UnixSocketOptions, serve,
 };
+use crate::turns::WaitOptions;
 
 /// The plugins that cannot be served, each with its reason. Never empty.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +95,7 @@ impl App {
             rates: caller_rates(config),
             admission: Admission::new(division(config)),
             store: store.clone(),
+            contention: Contention::default(),
             idempotency: Idempotency::new(WaitOptions {
                 max_wait: config.idempotency.max_wait,
                 max_waiting: config.idempotency.max_waiting,

@@ -1,7 +1,6 @@
 //! One call, straight through.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -16,6 +15,7 @@ use crate::auth::Authenticator;
 use crate::capability::store::{Access, Store};
 use crate::capability::upstream::{Journal, Usage};
 use crate::commit::{NotCommitted, commit};
+use crate::contention::Contention;
 use crate::deadline::Deadline;
 use crate::idempotency::{Idempotency, Keyed};
 use crate::metadata::{AnswerMetadata, RequestMetadata, check_size};
@@ -61,6 +61,8 @@ pub struct Dispatcher {
     pub admission: Admission,
     /// Holds the plugins' state.
     pub store: Store,
+    /// Orders calls that are in each other's way.
+    pub contention: Contention,
     /// Finds the answers to repeated calls.
     pub idempotency: Idempotency,
     /// Bounds.
@@ -272,7 +274,9 @@ impl Dispatcher {
         } else {
             Access::ReadWrite
         };
-        for number in 1..=self.limits.max_attempts {
+        let mut contender = self.contention.enter();
+        let max_attempts = self.limits.max_attempts;
+        for number in 1..=max_attempts {
             if call.deadline.expired() {
                 return Err(Failure::DeadlineExceeded);
             }
@@ -312,7 +316,13 @@ impl Dispatcher {
                 Err(status) => return Ok(Answer::Failed { status, metadata }),
             };
             Keyed::record(keyed, &mut transaction, &message, &metadata);
-            let committed = commit(&self.store, transaction, &call.deadline).await;
+            let committed = match contender.taken(&transaction) {
+                taken @ Some(_) if number < max_attempts => {
+                    drop(transaction);
+                    Err(NotCommitted::Conflict(taken))
+                }
+                _ => commit(&self.store, transaction, &call.deadline).await,
+            };
             record.lap(Stage::Commit);
             match committed {
                 Ok(()) => {
@@ -323,22 +333,18 @@ impl Dispatcher {
                     });
                 }
                 Err(NotCommitted::Failed(failure)) => return Err(failure),
-                Err(NotCommitted::Conflict) => {
+                Err(NotCommitted::Conflict(over)) => {
                     record.conflict();
                     tracing::debug!(attempt = number, "the transaction met a conflict");
-                    call.deadline.bound(tokio::time::sleep(back_off(number))).await?;
-                    record.lap(Stage::Commit);
+                    if number < max_attempts {
+                        contender.lost(over, number, &call.deadline).await?;
+                        record.lap(Stage::Commit);
+                    }
                 }
             }
         }
         Err(Failure::Conflict {
-            attempts: self.limits.max_attempts,
+            attempts: max_attempts,
         })
     }
-}
-
-/// Up to 1, 2, 4, 8 … 64 ms: rivals that met once should not meet again in step.
-fn back_off(attempt: u32) -> Duration {
-    let most = 1000 << attempt.saturating_sub(1).min(6);
-    Duration::from_micros(rand::random_range(0..most))
 }

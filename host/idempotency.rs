@@ -2,10 +2,13 @@
 //!
 //! An OK answer is recorded in the transaction of its call, so it is there exactly if the call's effects are.
 //! Keys are scoped by plugin, method and caller. That two calls with one key never both take effect is for
-//! the store to see to; [`Idempotency`] only spares the second the work: it waits until the first has ended.
+//! the store to see to; [`Idempotency`] only spares the second the work: it waits until the first has ended. It
+//! waits rather than being refused: it is nearly always the first one's client that lost its connection, and what
+//! it asks for will be there in a moment.
 
 mod key;
-mod turns;
+
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
@@ -19,13 +22,15 @@ use crate::observe::metrics::Counter;
 use crate::router::Route;
 use crate::status::Failure;
 
-pub use turns::WaitOptions;
-use turns::{Turn, Turns};
+use crate::turns::{Turn, Turns, WaitOptions};
+
+/// When a call that waited in vain, or could not wait, should come again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the host knows of calls with an `idempotency-key`.
 #[derive(Debug)]
 pub struct Idempotency {
-    turns: Turns,
+    turns: Turns<AnswerKey>,
     /// Calls that were answered from a record.
     pub replays: Counter,
 }
@@ -37,7 +42,7 @@ pub struct Keyed<'i> {
     /// A hash of the request message.
     request: [u8; 32],
     replays: &'i Counter,
-    _turn: Turn<'i>,
+    _turn: Turn<'i, AnswerKey>,
 }
 
 /// What is stored of an answer.
@@ -95,11 +100,16 @@ impl Idempotency {
         let key = key::parse(value, values.next().is_some())?;
         let plugin = route.generation.name.as_str();
         let key = scoped(&key, plugin, &method.path, principal);
+        let Some(turn) = self.turns.take(key, deadline).await? else {
+            return Err(Failure::IdempotencyKeyInUse {
+                retry_after: RETRY_AFTER,
+            });
+        };
         Ok(Some(Keyed {
             key,
             request: Sha256::digest(request).into(),
             replays: &self.replays,
-            _turn: self.turns.take(key, deadline).await?,
+            _turn: turn,
         }))
     }
 }

@@ -11,6 +11,7 @@ pub mod capability;
 pub mod cli;
 pub mod commit;
 pub mod config;
+pub mod contention;
 pub mod deadline;
 pub mod dispatch;
 #[cfg(any(test, fuzzing))]
@@ -26,3 +27,4 @@ pub mod server;
 pub mod service_manager;
 pub mod shutdown;
 pub mod status;
+pub mod turns;

@@ -23,6 +23,9 @@ pub use guest::GuestStatus;
 /// The `domain` of the `google.rpc.ErrorInfo` that every status made by the host carries.
 pub const ERROR_DOMAIN: &str = "mortise";
 
+/// When a call that met a conflict in every attempt should come again.
+const AFTER_CONFLICTS: Duration = Duration::from_millis(100);
+
 /// Whose fault a failure is. Metrics, logs and canary judgements go by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Blame {
@@ -503,6 +506,7 @@ impl Failure {
             Self::Overloaded { retry_after }
             | Self::RateLimited { retry_after }
             | Self::IdempotencyKeyInUse { retry_after } => Some(*retry_after),
+            Self::Conflict { .. } => Some(AFTER_CONFLICTS),
             Self::Upstream(refusal) => refusal.retry_after(),
             _ => None,
         }

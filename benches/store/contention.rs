@@ -1,5 +1,5 @@
-//! What becomes of throughput when calls write the same key: each reads a counter, adds to it, and is run again on a
-//! conflict, after the pause that the host makes.
+//! What becomes of throughput when calls write the same key: each reads a counter, adds to it, and on a conflict is run
+//! again when the host would.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mortise::capability::Namespace;
 use mortise::capability::store::{Access, CommitError, Options, Store};
+use mortise::contention::Contention;
+use mortise::deadline::Deadline;
 
 const SECONDS: u64 = 3;
 /// As `store.max_attempts` is by default.
@@ -18,6 +20,7 @@ struct Figures {
     committed: AtomicU64,
     attempts: AtomicU64,
     given_up: AtomicU64,
+    contention: Contention,
 }
 
 pub(crate) async fn run() {
@@ -54,7 +57,7 @@ async fn measure(writers: u64, hot_percent: u64) -> Arc<Figures> {
                         true => "hot".to_owned(),
                         false => format!("{writer}/{}", call % 1_000),
                     };
-                    match increment(&store, key.as_bytes(), &figures.attempts).await {
+                    match increment(&store, key.as_bytes(), &figures).await {
                         true => figures.committed.fetch_add(1, Ordering::Relaxed),
                         false => figures.given_up.fetch_add(1, Ordering::Relaxed),
                     };
@@ -70,10 +73,12 @@ async fn measure(writers: u64, hot_percent: u64) -> Arc<Figures> {
 }
 
 /// One call; false if it was given up.
-async fn increment(store: &Store, key: &[u8], attempts: &AtomicU64) -> bool {
+async fn increment(store: &Store, key: &[u8], figures: &Figures) -> bool {
     let namespace = Namespace::new("bench").expect("a name");
+    let deadline = Deadline::after(tokio::time::Instant::now(), None);
+    let mut contender = figures.contention.enter();
     for attempt in 1..=MAX_ATTEMPTS {
-        attempts.fetch_add(1, Ordering::Relaxed);
+        figures.attempts.fetch_add(1, Ordering::Relaxed);
         let mut transaction = store.begin(&namespace, Access::ReadWrite);
         let value = transaction.get(key).expect("read");
         let value = value.map_or(0, |found| {
@@ -81,11 +86,15 @@ async fn increment(store: &Store, key: &[u8], attempts: &AtomicU64) -> bool {
         });
         let next = Bytes::copy_from_slice(&(value + 1).to_be_bytes());
         transaction.put(key, next).expect("staged");
-        match store.commit(transaction).await {
+        let committed = match contender.taken(&transaction) {
+            taken @ Some(_) if attempt < MAX_ATTEMPTS => Err(CommitError::Conflict(taken)),
+            _ => store.commit(transaction).await,
+        };
+        match committed {
             Ok(_) => return true,
-            Err(CommitError::Conflict) => {
-                let most = 1000 << (attempt - 1).min(6);
-                tokio::time::sleep(Duration::from_micros(rand::random_range(0..most))).await;
+            Err(CommitError::Conflict(over)) => {
+                let again = contender.lost(over, attempt, &deadline).await;
+                again.expect("a call that never expires");
             }
             Err(error) => panic!("{error}"),
         }

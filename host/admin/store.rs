@@ -143,7 +143,9 @@ impl StoreRpc for StoreService {
         }
         let outcome = self.store.commit(transaction).await;
         outcome.map_err(|error| match error {
-            CommitError::Conflict => Status::aborted("the plugin's quota may be passed; nothing was written"),
+            CommitError::Conflict(_) => {
+                Status::aborted("the plugin's quota may be passed; nothing was written")
+            }
             CommitError::Unavailable(_) => Status::unavailable(error.to_string()),
             CommitError::Unknown => Status::unknown(error.to_string()),
         })?;

@@ -58,7 +58,10 @@ async fn a_store_opens_again_when_the_disk_works_again() {
     );
     let outcome = commit(&store, old).await;
     assert!(
-        matches!(outcome, Err(CommitError::Conflict | CommitError::Unavailable(_))),
+        matches!(
+            outcome,
+            Err(CommitError::Conflict(_) | CommitError::Unavailable(_))
+        ),
         "what was read before may be gone: {outcome:?}"
     );
     let again = set(&store, &[("a", "4")]).await;

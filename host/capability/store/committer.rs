@@ -15,6 +15,7 @@ use super::Shared;
 use super::commit_log::CommitLog;
 use super::queue::{Commit, Request, answer};
 use super::quota::Tally;
+use super::read_set::Rewritten;
 use super::snapshot::Snapshot;
 use super::submission::{CommitError, Committed, Outcome};
 use super::writer::{Accepted, WriteError, Writer};
@@ -198,13 +199,17 @@ impl Committer {
             && self.conflicts(&commit, snapshot.sequence)
         {
             self.shared.metrics.conflicts.increment();
-            return batch.refused.push((commit.outcome, CommitError::Conflict));
+            let over = self.contended(&commit, snapshot.sequence);
+            let error = CommitError::Conflict(over);
+            return batch.refused.push((commit.outcome, error));
         }
         // Only this thread replaces the snapshot: it is the state that the batch changes.
         if let Some(state) = self.shared.snapshot.load_full() {
             match batch.tally.admit(&commit, &batch.commits, &state) {
                 Ok(true) => {}
-                Ok(false) => return batch.refused.push((commit.outcome, CommitError::Conflict)),
+                Ok(false) => {
+                    return batch.refused.push((commit.outcome, CommitError::Conflict(None)));
+                }
                 Err(error) => {
                     self.shared.read_failed(&error);
                     return answer(
@@ -237,6 +242,15 @@ impl Committer {
         let answer = commit.answer.key.as_ref();
         self.log.conflicts(&commit.namespace, snapshot, &commit.reads)
             || answer.is_some_and(|key| self.log.key_conflicts(&self.answers, snapshot, key))
+    }
+
+    /// The first, in an order that all calls share, of what `commit` writes and others have changed.
+    fn contended(&self, commit: &Commit, snapshot: u64) -> Option<Rewritten> {
+        let written = commit.reads.written_by(&commit.writes);
+        let changed = written.filter(|read| self.log.changed(&commit.namespace, snapshot, *read));
+        changed
+            .map(|read| read.rewritten(&commit.namespace, &self.shared.hashing))
+            .min()
     }
 
     fn commit(&mut self, batch: Batch) {

@@ -36,6 +36,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,6 +52,7 @@ pub use open::OpenError;
 pub use options::{AnswerOptions, Bounds, Durability, Options, PluginOptions, Quota};
 pub(crate) use outbox::Outbox;
 pub use outbox::{Event, Position};
+pub use read_set::Rewritten;
 pub use scan::{Direction, Entry, Page, Range};
 pub use submission::{CommitError, Committed, Submission};
 pub use tools::{BackupError, Mismatch, Stats, View, compact, exists, verify};
@@ -98,6 +100,8 @@ struct Shared {
     /// The state that is on the disk: the same but for relaxed commits. What leaves the host is read from it.
     durable: ArcSwapOption<Snapshot>,
     health: Mutex<Health>,
+    /// Of what transactions read and write.
+    hashing: RandomState,
     /// Bytes of the commits in the queue.
     queued_bytes: AtomicUsize,
     metrics: StoreMetrics,
@@ -162,6 +166,7 @@ impl Store {
             snapshot: ArcSwapOption::empty(),
             durable: ArcSwapOption::empty(),
             health: Mutex::new(Health::Open),
+            hashing: RandomState::new(),
             queued_bytes: AtomicUsize::new(0),
             metrics: StoreMetrics::default(),
             directory: path.to_owned(),

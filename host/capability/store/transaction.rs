@@ -9,7 +9,7 @@ use super::answers::StagedAnswer;
 use super::options::PluginOptions;
 use super::outbox::StagedEvent;
 use super::quota::Budget;
-use super::read_set::ReadSet;
+use super::read_set::{ReadSet, Rewritten};
 use super::snapshot::{DataTable, Snapshot};
 use crate::capability::{Error, Namespace};
 
@@ -240,6 +240,12 @@ impl Transaction {
     /// Whether a commit would change anything.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.events.is_empty() && self.answer.answer.is_none()
+    }
+
+    /// What it has read and writes.
+    pub fn rewritten(&self) -> impl Iterator<Item = Rewritten> {
+        let written = self.reads.written_by(&self.writes);
+        written.map(|read| read.rewritten(&self.namespace, &self.store.hashing))
     }
 
     /// The snapshot that the reads came from; none if nothing was read.

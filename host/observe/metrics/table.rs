@@ -97,7 +97,7 @@ table! {
     HOST_STATUSES = Counter "mortise_host_statuses" ["plugin", "generation", "reason"];
     /// Times that a handler ran again because its transaction met a conflict.
     CALL_RETRIES = Counter "mortise_call_retries" ["plugin", "generation", "method"];
-    /// Attempts whose transaction met a conflict: the retries, and the last attempts of calls that were given up.
+    /// Attempts whose transaction met a conflict, or made way for one: the retries, and the last attempts of calls that were given up.
     CALL_CONFLICTS = Counter "mortise_call_conflicts" ["plugin", "generation", "method"];
     /// Calls that took longer than log.slow_call_ms.
     SLOW_CALLS = Counter "mortise_slow_calls" ["plugin", "generation"];
