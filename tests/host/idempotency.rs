@@ -24,7 +24,7 @@ in_both_modes!(
     a_repeated_call_survives_a_crash,
 );
 
-fn keyed<T>(key: &str, message: T) -> Request<T> {
+pub(crate) fn keyed<T>(key: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let key = key.parse().expect("a value");
     request.metadata_mut().insert("idempotency-key", key);
@@ -39,7 +39,7 @@ fn increment(wait_milliseconds: u32) -> IncrementRequest {
 }
 
 /// All that a client can see of an answer, but for what the transport adds.
-fn seen<T: Message>(answer: &Response<T>) -> (Vec<u8>, Vec<String>) {
+pub(crate) fn seen<T: Message>(answer: &Response<T>) -> (Vec<u8>, Vec<String>) {
     let entries = answer.metadata().iter().map(|entry| match entry {
         KeyAndValueRef::Ascii(key, value) => format!("{key}: {value:?}"),
         KeyAndValueRef::Binary(key, value) => format!("{key}: {value:?}"),

@@ -10,6 +10,7 @@ mod auth;
 mod cache;
 mod cancellation;
 mod compression;
+mod crash;
 mod deadlines;
 mod fairness;
 mod fault_matrix;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use redb::StorageBackend;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
@@ -14,7 +15,6 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::disk::Disk;
 use super::embedded::Embedded;
 use super::log::Log;
 use super::pb::caller::caller_client::CallerClient;
@@ -139,10 +139,11 @@ impl Setup {
     }
 
     /// Starts it within this process, on a disk of the test's own.
-    pub(crate) async fn embed(self, disk: Disk) -> Embedded {
+    pub(crate) async fn embed(self, disk: impl StorageBackend) -> Embedded {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let data = self.data.unwrap_or_else(|| folder.path().join("data"));
         let config = write_config(folder.path(), self.sections + &self.cache, &self.plugins);
-        Embedded::start(&config, folder, disk).await
+        Embedded::start(&config, folder, data, disk).await
     }
 
     fn spawn(self, address: &str) -> Process {
