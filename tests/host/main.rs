@@ -25,6 +25,7 @@ mod metadata;
 mod metrics;
 mod orders;
 mod plugins;
+mod programs;
 mod protocol;
 mod reflection;
 mod sandbox;

@@ -14,6 +14,7 @@ mod disk;
 mod failures;
 mod model;
 mod opening;
+mod power;
 mod quotas;
 mod recovery;
 mod relaxed;

@@ -6,6 +6,7 @@
 mod echo;
 mod escape;
 mod misbehave;
+mod program;
 mod resources;
 mod state;
 
@@ -179,6 +180,13 @@ impl pb::Faults for Faults {
             value,
             attempt: call.attempt(),
         })
+    }
+
+    fn run_program(
+        call: &mut Call,
+        request: pb::RunProgramRequest,
+    ) -> Result<pb::RunProgramResponse, Status> {
+        program::run(call, request)
     }
 
     fn take(call: &mut Call, request: pb::TakeRequest) -> Result<pb::TakeResponse, Status> {
