@@ -53,7 +53,8 @@ async fn measure(writers: u64, hot_percent: u64) -> Arc<Figures> {
                 let mut call = 0u64;
                 while Instant::now() < end {
                     call += 1;
-                    let key = match call % 100 < hot_percent {
+                    // Spread evenly, and not in step.
+                    let key = match (37 * call + 13 * writer) % 100 < hot_percent {
                         true => "hot".to_owned(),
                         false => format!("{writer}/{}", call % 1_000),
                     };

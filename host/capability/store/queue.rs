@@ -25,6 +25,7 @@ use super::writer::Writer;
 use crate::capability::Namespace;
 
 /// What the committer is asked to do.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are commits")]
 pub(super) enum Request {
     Commit(Commit),
     /// Declares the sinks of the outbox.

@@ -142,6 +142,9 @@ impl Transaction {
     }
 }
 
+/// Of values that a batch leaves, by key; none where it leaves no value.
+type Sizes = BTreeMap<Bytes, Option<usize>>;
+
 /// How far a batch of commits lets usage grow.
 #[derive(Default)]
 pub(super) struct Tally(HashMap<Namespace, Pending>);
@@ -150,7 +153,7 @@ pub(super) struct Tally(HashMap<Namespace, Pending>);
 struct Pending {
     at_most: Growth,
     /// Once it may matter: the exact figure, and the sizes of values that the batch leaves.
-    exact: Option<(Growth, BTreeMap<Bytes, Option<usize>>)>,
+    exact: Option<(Growth, Sizes)>,
 }
 
 impl Tally {
@@ -176,7 +179,7 @@ impl Tally {
                 pending.at_most = at_most;
                 return Ok(true);
             }
-            let mut exact = (Growth::default(), BTreeMap::new());
+            let mut exact = (Growth::default(), Sizes::new());
             let same = before.iter().map(|accepted| &accepted.commit);
             for earlier in same.filter(|earlier| earlier.namespace == commit.namespace) {
                 let (step, sizes) = measure(earlier, &exact.1, state)?;
@@ -203,20 +206,16 @@ impl Tally {
 
 /// The growth by `commit`, and the sizes it leaves, upon `state` and the `sizes` that the batch has left so
 /// far.
-fn measure(
-    commit: &Commit,
-    sizes: &BTreeMap<Bytes, Option<usize>>,
-    state: &Snapshot,
-) -> Result<(Growth, Vec<(Bytes, Option<usize>)>), StorageError> {
+fn measure(commit: &Commit, sizes: &Sizes, state: &Snapshot) -> Result<(Growth, Sizes), StorageError> {
     let mut growth = Growth::default();
-    let mut changed = Vec::with_capacity(commit.writes.len());
+    let mut changed = Sizes::new();
     for (key, write) in &commit.writes {
         let replaced = match sizes.get(key) {
             Some(size) => *size,
             None => state.value_bytes(&commit.namespace, key)?,
         };
         growth += Growth::of(key, write, replaced);
-        changed.push((key.clone(), write.value_bytes()));
+        changed.insert(key.clone(), write.value_bytes());
     }
     Ok((growth, changed))
 }

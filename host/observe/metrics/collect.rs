@@ -220,7 +220,8 @@ impl Collector {
             family.sample(&[], bytes);
         }
         let usage = self.store.usage();
-        let figures: [(_, fn(&Usage) -> u64); 4] = [
+        type Figure = fn(&Usage) -> u64;
+        let figures: [(_, Figure); 4] = [
             (&table::STORE_KEYS, |usage| usage.keys),
             (&table::STORE_DATA_BYTES, |usage| usage.bytes),
             (&table::RECORDED_ANSWERS, |usage| usage.answers),
