@@ -258,12 +258,6 @@ impl Transaction {
         written.map(|read| read.rewritten(&self.namespace, &self.store.hashing))
     }
 
-    /// What it has read and writes.
-    pub fn rewritten(&self) -> impl Iterator<Item = Rewritten> {
-        let written = self.reads.written_by(&self.writes);
-        written.map(|read| read.rewritten(&self.namespace, &self.store.hashing))
-    }
-
     /// The snapshot that the reads came from; none if nothing was read.
     pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.pinned.as_ref().map(|pinned| pinned.snapshot.clone())
