@@ -40,7 +40,7 @@ async fn owe(
     };
     let schedule = ScheduleRequest {
         count: 1,
-        delay_milliseconds: rand::rng().random_range(0..50),
+        delay_milliseconds: (number % 50) as u32,
         request: Some(RememberRequest {
             key: format!("t-{key}"),
             after: after.into(),
