@@ -26,23 +26,29 @@ fn generate_health() -> Result<(), Box<dyn Error>> {
 
 /// Writes `mortise.admin.v1.rs`, and its descriptors as `admin.binpb`.
 fn generate_admin() -> Result<(), Box<dyn Error>> {
-    let descriptors = protox::compile(["mortise/admin/v1/admin.proto"], ["proto"])?;
+    let descriptors = protox::compile(
+        ["mortise/admin/v1/admin.proto", "mortise/admin/v1/store.proto"],
+        ["proto"],
+    )?;
     let encoded = Path::new(&std::env::var("OUT_DIR")?).join("admin.binpb");
     fs::write(encoded, descriptors.encode_to_vec())?;
     Ok(tonic_prost_build::configure().compile_fds(descriptors)?)
 }
 
-/// Writes `order.v1.rs`, `faults.v1.rs`, `caller.v1.rs` and `bench.v1.rs`: what tests and benches call the
-/// plugins with, and what plugins call.
+/// Writes `order.v1.rs`, `tally.v1.rs`, `faults.v1.rs`, `caller.v1.rs` and `bench.v1.rs`: what tests and
+/// benches call the plugins with, and what plugins call.
 fn generate_test_clients() -> Result<(), Box<dyn Error>> {
-    const FOLDERS: [&str; 4] = [
+    const FOLDERS: [&str; 6] = [
         "proto",
+        "guest-sdk/codegen/proto",
         "plugins/faults/proto",
         "plugins/caller/proto",
         "plugins/bench/proto",
+        "plugins/tally/proto",
     ];
-    const PROTOS: [&str; 5] = [
+    const PROTOS: [&str; 6] = [
         "order/v1/order.proto",
+        "tally/v1/tally.proto",
         "faults/v1/faults.proto",
         "caller/v1/caller.proto",
         "caller/v1/backend.proto",
@@ -66,7 +72,7 @@ fn embed_sdk() -> Result<(), Box<dyn Error>> {
     let mut files = Vec::new();
     for package in CRATES {
         let folder = root.join(package);
-        for entry in ["Cargo.toml", "README.md", "build.rs", "src", "wit"] {
+        for entry in ["Cargo.toml", "README.md", "build.rs", "proto", "src", "wit"] {
             collect(&folder.join(entry), &mut files)?;
         }
     }

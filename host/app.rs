@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +14,18 @@ use crate::admission::Admission;
 use crate::admission::rates::{CallerRates, Rates};
 use crate::auth::Authenticator;
 use crate::capability::Namespace;
-use crate::capability::events::{JsonLines, Log as EventLog, Relay, RelayOptions, Sink};
-use crate::capability::store::{Bounds, OpenError, Options as StoreOptions, Store};
+use crate::capability::events::{
+    JsonLines, Log as EventLog, Relay, RelayOptions, Sink, Subscription, SubscriptionOptions,
+};
+use crate::capability::store::{
+    AnswerOptions, Bounds, DeferredBounds, OpenError, Options as StoreOptions, PluginOptions, Quota, Store,
+};
+use crate::capability::timers::{TimerOptions, Timers};
 use crate::config::{Config, MethodName};
+use crate::contention::Contention;
 use crate::dispatch::{CallLimits, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
+use crate::idempotency::Idempotency;
 use crate::observe::CallLog;
 use crate::observe::metrics::{self, Collector, Reasons};
 use crate::policy::HostPolicies;
@@ -27,6 +34,10 @@ use crate::server::{
     Compression, FrameBudgets, Health, ListenOptions, Listener, Listening, Origins, Proxies, RequestBounds,
     RequestMemory, ServerOptions, Tls, UnixSocketOptions, serve,
 };
+use crate::turns::WaitOptions;
+
+/// What sinks have at least to finish what they are writing.
+const MIN_STOP: Duration = Duration::from_secs(5);
 
 /// The plugins that cannot be served, each with its reason. Never empty.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +53,7 @@ pub struct App {
     dispatcher: Arc<Dispatcher>,
     store: Store,
     relay: Relay,
+    timers: Timers,
     listener: Listener,
     admin: Admin,
     /// Turned true when the host is asked to end.
@@ -51,6 +63,8 @@ pub struct App {
     drain_timeout: Duration,
     /// The names of `[methods.NAME]`.
     methods: Vec<MethodName>,
+    /// Name, plugin and method of each `[subscriptions.NAME]`.
+    subscribed: Vec<(String, Namespace, String)>,
 }
 
 impl App {
@@ -79,10 +93,7 @@ impl App {
             .mode(0o700)
             .create(&server.data)
             .with_context(|| format!("cannot make the data folder {}", server.data.display()))?;
-        let store = open(&server.data.join("store"), store_options(config))?;
-        let relay = Relay::start(&store, sinks(config)?, RelayOptions::default())
-            .await
-            .context("cannot deliver events")?;
+        let store = open(&store_folder(&server.data), store_options(config)?)?;
         let auth = Arc::new(authenticator(config)?);
         let dispatcher = Arc::new(Dispatcher {
             router: Router::default(),
@@ -90,20 +101,40 @@ impl App {
             rates: caller_rates(config),
             admission: Admission::new(division(config)),
             store: store.clone(),
+            contention: Contention::default(),
+            idempotency: Idempotency::new(WaitOptions {
+                max_wait: config.idempotency.max_wait,
+                max_waiting: config.idempotency.max_waiting,
+            }),
             limits: call_limits(config),
             log: CallLog::new((!config.log.slow_call.is_zero()).then_some(config.log.slow_call)),
             unrouted: Reasons::default(),
         });
+        let stopping = watch::Sender::new(false);
+        let mut sinks = sinks(config)?;
+        let (mut subscriptions, mut subscribed) = (Vec::new(), Vec::new());
+        for options in subscription_options(config)? {
+            let name = options.name.clone();
+            subscribed.push((name.clone(), options.plugin.clone(), options.method.clone()));
+            let subscription = Subscription::new(&store, dispatcher.clone(), options, stopping.subscribe());
+            subscriptions.push((name, subscription.metrics()));
+            sinks.push(Box::new(subscription));
+        }
+        let relay = Relay::start(&store, sinks, RelayOptions::default())
+            .await
+            .context("cannot deliver events")?;
+        let timers = Timers::start(&store, dispatcher.clone(), timer_options(config));
         let loader = Loader::for_serving(config)?;
         let registry = Registry::new(loader, dispatcher.clone(), PluginSettings::all(config)?);
         let registry = Arc::new(registry);
-        let stopping = watch::Sender::new(false);
         let host = Host {
             parts: Collector {
                 registry: registry.clone(),
                 dispatcher: dispatcher.clone(),
                 store: store.clone(),
                 events: relay.progress(),
+                subscriptions,
+                timers: timers.metrics(),
                 connections: listener.metrics().clone(),
                 draining: stopping.subscribe(),
             },
@@ -116,6 +147,7 @@ impl App {
             dispatcher,
             store,
             relay,
+            timers,
             listener,
             admin,
             stopping,
@@ -123,6 +155,7 @@ impl App {
             drain_delay: server.drain_delay,
             drain_timeout: server.drain_timeout,
             methods: config.plugin_methods().cloned().collect(),
+            subscribed,
         })
     }
 
@@ -169,6 +202,12 @@ impl App {
         for name in self.registry.unserved(&self.methods) {
             tracing::warn!(methods = %name, "no plugin serves what this section is for");
         }
+        for (subscription, plugin, method) in &self.subscribed {
+            // It may have it in a later version: events wait, and are given up in time.
+            if self.dispatcher.router.find(plugin, method).is_err() {
+                tracing::warn!(subscription, %plugin, method, "the plugin has no method for its events");
+            }
+        }
         Ok(())
     }
 
@@ -191,6 +230,7 @@ impl App {
             () = &mut server => {}
             () = shutdown => {
                 self.stopping.send_replace(true);
+                self.timers.close();
                 // New calls are still served while load balancers take notice.
                 let delay = tokio::time::sleep(self.drain_delay);
                 tokio::select! {
@@ -203,7 +243,16 @@ impl App {
                 }
             }
         }
-        self.relay.stop().await;
+        // The calls that the host makes itself had as long as those of clients.
+        let stopped = async {
+            tokio::join!(self.timers.stop(), self.relay.stop());
+        };
+        if tokio::time::timeout(self.drain_timeout.max(MIN_STOP), stopped)
+            .await
+            .is_err()
+        {
+            tracing::warn!("drain_timeout_ms passed: deliveries of events and calls of timers are cut off");
+        }
         // While the data folder's lock is held: after it the socket may be another host's.
         drop(self.admin);
         self.store.close();
@@ -212,24 +261,65 @@ impl App {
     }
 }
 
-fn store_options(config: &Config) -> StoreOptions {
+/// Where the store is in a data folder.
+pub fn store_folder(data: &Path) -> PathBuf {
+    data.join("store")
+}
+
+/// How the store of a host with this configuration is opened.
+///
+/// # Errors
+/// If a plugin's name cannot be a namespace; the configuration's rule for names is stricter.
+pub fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
     let (store, events) = (&config.store, &config.events);
-    StoreOptions {
+    let bounds = Bounds {
+        max_key_bytes: store.max_key_bytes,
+        max_value_bytes: store.max_value_bytes,
+        max_operations: store.max_transaction_operations,
+        max_staged_bytes: store.max_transaction_bytes,
+        max_page_entries: store.max_scan_entries,
+        max_page_bytes: store.max_scan_bytes,
+    };
+    let plugins = config.plugins.iter().map(|(name, plugin)| {
+        let options = PluginOptions {
+            bounds: Bounds {
+                max_value_bytes: plugin.max_value_bytes.unwrap_or(bounds.max_value_bytes),
+                max_operations: plugin.max_transaction_operations.unwrap_or(bounds.max_operations),
+                ..bounds.clone()
+            },
+            quota: Quota {
+                max_bytes: plugin.max_store_bytes,
+                max_keys: plugin.max_store_keys,
+            },
+            durability: plugin.durability,
+        };
+        Ok((Namespace::new(name.as_str())?, options))
+    });
+    Ok(StoreOptions {
+        plugins: plugins.collect::<anyhow::Result<_>>()?,
         cache_bytes: store.cache_bytes,
         max_queued_commits: store.commit_queue,
         max_queued_bytes: store.commit_queue_bytes,
         max_log_bytes: store.conflict_log_bytes,
         max_outbox_entries: events.max_undelivered,
         max_outbox_bytes: events.max_undelivered_bytes,
-        bounds: Bounds {
-            max_key_bytes: store.max_key_bytes,
-            max_value_bytes: store.max_value_bytes,
-            max_operations: store.max_transaction_operations,
-            max_staged_bytes: store.max_transaction_bytes,
-            max_page_entries: store.max_scan_entries,
-            max_page_bytes: store.max_scan_bytes,
+        relaxed_window: store.relaxed_window,
+        bounds,
+        deferred: DeferredBounds {
+            max_per_call: config.timers.max_per_call,
+            max_request_bytes: config.timers.max_request_bytes,
+            max_pending: config.timers.max_pending,
+            max_pending_bytes: config.timers.max_pending_bytes,
+            max_dead_letters: events.max_dead_letters,
+            max_dead_letter_bytes: events.max_dead_letter_bytes,
         },
-    }
+        answers: AnswerOptions {
+            retention: config.idempotency.retention,
+            max_bytes: config.idempotency.max_bytes,
+            ..AnswerOptions::default()
+        },
+        ..StoreOptions::default()
+    })
 }
 
 fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
@@ -240,6 +330,33 @@ fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
         sinks.push(Box::new(journal));
     }
     Ok(sinks)
+}
+
+/// Every `[subscriptions.NAME]`.
+fn subscription_options(config: &Config) -> anyhow::Result<Vec<SubscriptionOptions>> {
+    let subscriptions = config.subscriptions.iter().map(|(name, subscription)| {
+        Ok(SubscriptionOptions {
+            name: name.to_string(),
+            topics: subscription.topics.clone(),
+            plugin: Namespace::new(&subscription.plugin)?,
+            method: format!("/{}", subscription.method),
+            max_concurrent: subscription.max_concurrent,
+            max_attempts: subscription.max_attempts,
+            timeout: subscription.timeout,
+            backoff: SubscriptionOptions::BACKOFF,
+        })
+    });
+    subscriptions.collect()
+}
+
+fn timer_options(config: &Config) -> TimerOptions {
+    let timers = &config.timers;
+    TimerOptions {
+        max_concurrent: timers.max_concurrent,
+        max_attempts: timers.max_attempts,
+        timeout: timers.timeout,
+        ..TimerOptions::default()
+    }
 }
 
 fn authenticator(config: &Config) -> anyhow::Result<Authenticator> {

@@ -4,15 +4,15 @@
 //! the caller went away, withdraws it if the committer has not accepted it yet, and changes nothing if it
 //! has: then the effects stand although the client does not hear of them.
 
-use crate::capability::store::{CommitError, Store, Transaction};
+use crate::capability::store::{CommitError, Rewritten, Store, Transaction};
 use crate::deadline::Deadline;
 use crate::status::Failure;
 
 /// How a commit ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotCommitted {
-    /// Something the handler read has changed: it may run again.
-    Conflict,
+    /// Something the handler read has changed: it may run again. Named if the handler also writes it.
+    Conflict(Option<Rewritten>),
     /// The call fails.
     Failed(Failure),
 }
@@ -35,7 +35,7 @@ pub async fn commit(
         .await
         .map_err(|expired| NotCommitted::Failed(expired.into()))?;
     outcome.map(drop).map_err(|error| match error {
-        CommitError::Conflict => NotCommitted::Conflict,
+        CommitError::Conflict(over) => NotCommitted::Conflict(over),
         CommitError::Unavailable(_) => NotCommitted::Failed(Failure::StoreUnavailable {
             cause: error.to_string(),
         }),

@@ -1,8 +1,9 @@
 //! One call, straight through.
 
+mod host_call;
+
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -16,7 +17,9 @@ use crate::auth::Authenticator;
 use crate::capability::store::{Access, Store};
 use crate::capability::upstream::{Journal, Usage};
 use crate::commit::{NotCommitted, commit};
+use crate::contention::Contention;
 use crate::deadline::Deadline;
+use crate::idempotency::{Idempotency, Keyed};
 use crate::metadata::{AnswerMetadata, RequestMetadata, check_size};
 use crate::observe::metrics::{CallRecord, Reasons, Stage};
 use crate::observe::{CallId, CallLog, CallSpan, TraceContext, printable};
@@ -60,6 +63,10 @@ pub struct Dispatcher {
     pub admission: Admission,
     /// Holds the plugins' state.
     pub store: Store,
+    /// Orders calls that are in each other's way.
+    pub contention: Contention,
+    /// Finds the answers to repeated calls.
+    pub idempotency: Idempotency,
     /// Bounds.
     pub limits: CallLimits,
     /// What is written of calls.
@@ -89,6 +96,17 @@ enum Answer {
         status: GuestStatus,
         metadata: AnswerMetadata,
     },
+}
+
+impl Answer {
+    /// Of a call whose errand another one has settled: nobody reads it.
+    fn settled_before() -> Self {
+        Self::Ok {
+            message: Vec::new(),
+            metadata: AnswerMetadata::default(),
+            compress_min_bytes: 0,
+        }
+    }
 }
 
 impl Dispatcher {
@@ -166,7 +184,7 @@ impl Dispatcher {
         let mut record = route.generation.metrics.begin(route.method, arrived);
         let id = CallId::random();
         let trace = TraceContext::of(&head.headers);
-        let span = Arc::new(CallSpan::new(id, &head, &route, trace.as_ref()));
+        let span = CallSpan::new(id, &head.headers, &route, trace.as_ref());
         // Pinned where it is made: what wraps a future by value copies all of it, and this one is large.
         let answered = pin!(async {
             let identity = Identity {
@@ -213,6 +231,11 @@ impl Dispatcher {
         let (request, _held) = read??;
         let metadata = RequestMetadata::new(head.headers, limits.max_metadata_entries)?
             .withholding(self.auth.withheld());
+        let caller = principal.as_deref();
+        let keyed = self
+            .idempotency
+            .enter(route, &metadata, caller, &request, &deadline)
+            .await?;
         let claim = route.generation.claim(route.method);
         let permit = self.admission.admit(claim, &deadline).await;
         record.lap(Stage::Queue);
@@ -224,10 +247,13 @@ impl Dispatcher {
             trace: identity.trace,
             peer: identity.peer,
             principal,
+            hops: 0,
+            errand: None,
             decisions: Mutex::default(),
             upstream: Journal::default(),
         };
-        self.attempts(route, Arc::new(call), request, record).await
+        self.attempts(route, Arc::new(call), request, keyed.as_ref(), record)
+            .await
     }
 
     /// Counts a call that has ended, and tells the operator what there is to tell.
@@ -255,6 +281,7 @@ impl Dispatcher {
         route: &Route,
         call: Arc<Call>,
         request: Bytes,
+        keyed: Option<&Keyed<'_>>,
         record: &mut CallRecord<'_>,
     ) -> Result<Answer, Failure> {
         let generation = &route.generation;
@@ -264,7 +291,9 @@ impl Dispatcher {
         } else {
             Access::ReadWrite
         };
-        for number in 1..=self.limits.max_attempts {
+        let mut contender = self.contention.enter();
+        let max_attempts = self.limits.max_attempts;
+        for number in 1..=max_attempts {
             if call.deadline.expired() {
                 return Err(Failure::DeadlineExceeded);
             }
@@ -272,10 +301,21 @@ impl Dispatcher {
                 CallSpan::attempt(number);
                 record.retry();
             }
+            let mut transaction = self.store.begin(&generation.name, access);
+            if !call.begin(&mut transaction)? {
+                return Ok(Answer::settled_before());
+            }
+            if let Some((message, metadata)) = Keyed::recorded(keyed, &mut transaction)? {
+                return Ok(Answer::Ok {
+                    message,
+                    metadata,
+                    compress_min_bytes: route.policy().compress_min_bytes,
+                });
+            }
             let attempt = Attempt {
                 call: call.clone(),
                 number,
-                transaction: self.store.begin(&generation.name, access),
+                transaction,
                 answer: AnswerMetadata::default(),
                 decisions_asked: 0,
                 upstream: Usage::default(),
@@ -289,11 +329,18 @@ impl Dispatcher {
                 return Err(Failure::DeadlineExceeded);
             }
             let metadata = finished.metadata;
-            let (message, transaction) = match finished.outcome {
+            let (message, mut transaction) = match finished.outcome {
                 Ok(answered) => answered,
                 Err(status) => return Ok(Answer::Failed { status, metadata }),
             };
-            let committed = commit(&self.store, transaction, &call.deadline).await;
+            Keyed::record(keyed, &mut transaction, &message, &metadata);
+            let committed = match contender.taken(&transaction) {
+                taken @ Some(_) if number < max_attempts => {
+                    drop(transaction);
+                    Err(NotCommitted::Conflict(taken))
+                }
+                _ => commit(&self.store, transaction, &call.deadline).await,
+            };
             record.lap(Stage::Commit);
             match committed {
                 Ok(()) => {
@@ -304,22 +351,18 @@ impl Dispatcher {
                     });
                 }
                 Err(NotCommitted::Failed(failure)) => return Err(failure),
-                Err(NotCommitted::Conflict) => {
+                Err(NotCommitted::Conflict(over)) => {
                     record.conflict();
                     tracing::debug!(attempt = number, "the transaction met a conflict");
-                    call.deadline.bound(tokio::time::sleep(back_off(number))).await?;
-                    record.lap(Stage::Commit);
+                    if number < max_attempts {
+                        contender.lost(over, number, &call.deadline).await?;
+                        record.lap(Stage::Commit);
+                    }
                 }
             }
         }
         Err(Failure::Conflict {
-            attempts: self.limits.max_attempts,
+            attempts: max_attempts,
         })
     }
-}
-
-/// Up to 1, 2, 4, 8 … 64 ms: rivals that met once should not meet again in step.
-fn back_off(attempt: u32) -> Duration {
-    let most = 1000 << attempt.saturating_sub(1).min(6);
-    Duration::from_micros(rand::random_range(0..most))
 }

@@ -11,11 +11,13 @@ pub mod capability;
 pub mod cli;
 pub mod commit;
 pub mod config;
+pub mod contention;
 pub mod deadline;
 pub mod dispatch;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod generations;
+pub mod idempotency;
 pub mod metadata;
 pub mod observe;
 pub mod plugin;
@@ -25,3 +27,4 @@ pub mod server;
 pub mod service_manager;
 pub mod shutdown;
 pub mod status;
+pub mod turns;

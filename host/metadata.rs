@@ -43,8 +43,8 @@ fn is_binary(key: &str) -> bool {
     key.ends_with("-bin")
 }
 
-/// Refuses a request whose header list is over `limit`, counted as HTTP/2 counts it: with its pseudo-headers, and
-/// 32 bytes for each entry (RFC 9113, section 6.5.2).
+/// Refuses a request whose header list is over `limit`, counted as HTTP/2 counts it: with its pseudo-headers,
+/// and 32 bytes for each entry (RFC 9113, section 6.5.2).
 pub fn check_size(head: &Parts, limit: usize) -> Result<(), Failure> {
     let uri = &head.uri;
     let pseudo = [
@@ -102,6 +102,14 @@ impl RequestMetadata {
         })
     }
 
+    /// Of a call that the host makes.
+    pub fn of_host(headers: HeaderMap) -> Self {
+        Self {
+            headers,
+            withheld: None,
+        }
+    }
+
     /// Hides a header from guests. It can still be sent on.
     pub fn withholding(self, header: Option<HeaderName>) -> Self {
         Self {
@@ -116,7 +124,8 @@ impl RequestMetadata {
 
     /// All values of `key`, in the order in which they came; binary ones decoded.
     pub fn get_all(&self, key: &str) -> Vec<Vec<u8>> {
-        // Headers are found without regard to case, so what is hidden must be hidden without regard to it, too.
+        // Headers are found without regard to case, so what is hidden must be hidden without regard to it,
+        // too.
         let Ok(name) = HeaderName::from_bytes(key.as_bytes()) else {
             return Vec::new();
         };
@@ -155,8 +164,8 @@ impl RequestMetadata {
     }
 }
 
-/// A `-bin` header may hold several values joined by commas (gRPC over HTTP/2, "Custom-Metadata"). Any other is
-/// printable ASCII; one that is not, which HTTP allows, is no metadata.
+/// A `-bin` header may hold several values joined by commas (gRPC over HTTP/2, "Custom-Metadata"). Any other
+/// is printable ASCII; one that is not, which HTTP allows, is no metadata.
 fn push_values(value: &HeaderValue, binary: bool, mut push: impl FnMut(Vec<u8>)) {
     if !binary {
         if is_text(value.as_bytes()) {
@@ -234,6 +243,21 @@ pub enum Part {
 }
 
 impl AnswerMetadata {
+    /// What an earlier call's handler had set.
+    pub fn recorded(initial: HeaderMap, trailing: HeaderMap) -> Self {
+        let size = |map: &HeaderMap| -> usize {
+            let fields = map.iter();
+            fields
+                .map(|(name, value)| name.as_str().len() + value.len() + 32)
+                .sum()
+        };
+        Self {
+            bytes: size(&initial) + size(&trailing),
+            initial,
+            trailing,
+        }
+    }
+
     /// Adds an entry; duplicates are kept in order.
     pub fn add(
         &mut self,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::capability::Namespace;
 use crate::generations::Generation;
 use crate::policy::MethodPolicy;
 
@@ -57,6 +58,15 @@ impl RoutingTable {
     }
 }
 
+/// Why a call of the host's own has no route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotFound {
+    /// No generation of the plugin is live.
+    Plugin,
+    /// The live generation has no such method.
+    Method,
+}
+
 /// The one pointer that a swap replaces.
 #[derive(Default)]
 pub struct Router {
@@ -67,6 +77,22 @@ impl Router {
     /// Routes a call. The pointer is loaded exactly once, so a call sees one moment only.
     pub fn resolve(&self, path: &str) -> Option<Route> {
         self.table.load().routes.get(path).cloned()
+    }
+
+    /// Routes a call that the host itself makes, to a method of one plugin, internal or not.
+    ///
+    /// # Errors
+    /// If there is no such method now.
+    pub fn find(&self, plugin: &Namespace, path: &str) -> Result<Route, NotFound> {
+        let table = self.table.load();
+        let live = table.generations.iter().find(|live| live.name == *plugin);
+        let generation = live.ok_or(NotFound::Plugin)?;
+        let methods = &generation.description.methods;
+        let method = methods.iter().position(|method| method.path == path);
+        Ok(Route {
+            generation: generation.clone(),
+            method: method.ok_or(NotFound::Method)?,
+        })
     }
 
     /// The table of this moment.

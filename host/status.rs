@@ -23,6 +23,9 @@ pub use guest::GuestStatus;
 /// The `domain` of the `google.rpc.ErrorInfo` that every status made by the host carries.
 pub const ERROR_DOMAIN: &str = "mortise";
 
+/// When a call that met a conflict in every attempt should come again.
+const AFTER_CONFLICTS: Duration = Duration::from_millis(100);
+
 /// Whose fault a failure is. Metrics, logs and canary judgements go by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Blame {
@@ -144,6 +147,18 @@ pub enum Failure {
         /// The limit.
         limit: usize,
     },
+    /// `idempotency-key` is no key.
+    MalformedIdempotencyKey {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The caller's key belongs to another request.
+    IdempotencyKeyReused,
+    /// A call with the same key is still running.
+    IdempotencyKeyInUse {
+        /// When it may have ended.
+        retry_after: Duration,
+    },
     /// The transaction met a conflict in every attempt it was given.
     Conflict {
         /// How many attempts were made.
@@ -210,6 +225,9 @@ pub const REASONS: &[&str] = &[
     "PLUGIN_FAILED",
     "PLUGIN_OUT_OF_MEMORY",
     "ANSWER_TOO_LARGE",
+    "MALFORMED_IDEMPOTENCY_KEY",
+    "IDEMPOTENCY_KEY_REUSED",
+    "IDEMPOTENCY_KEY_IN_USE",
     "CONFLICT",
     "STORE_UNAVAILABLE",
     "COMMIT_UNKNOWN",
@@ -372,6 +390,24 @@ impl Failure {
                 Plugin,
                 format!("Response message of {size} bytes is over the limit of {limit}").into(),
             ),
+            Self::MalformedIdempotencyKey { what } => row(
+                "MALFORMED_IDEMPOTENCY_KEY",
+                Code::InvalidArgument,
+                Client,
+                format!("Malformed idempotency-key: {what}").into(),
+            ),
+            Self::IdempotencyKeyReused => row(
+                "IDEMPOTENCY_KEY_REUSED",
+                Code::FailedPrecondition,
+                Client,
+                "This idempotency-key was used with another request".into(),
+            ),
+            Self::IdempotencyKeyInUse { .. } => row(
+                "IDEMPOTENCY_KEY_IN_USE",
+                Code::Aborted,
+                Client,
+                "A call with this idempotency-key is still running; try again".into(),
+            ),
             Self::Conflict { .. } => row(
                 "CONFLICT",
                 Code::Aborted,
@@ -467,7 +503,10 @@ impl Failure {
     /// When the same call may be served, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded { retry_after } | Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::Overloaded { retry_after }
+            | Self::RateLimited { retry_after }
+            | Self::IdempotencyKeyInUse { retry_after } => Some(*retry_after),
+            Self::Conflict { .. } => Some(AFTER_CONFLICTS),
             Self::Upstream(refusal) => refusal.retry_after(),
             _ => None,
         }

@@ -10,16 +10,17 @@ use prost::Message;
 use crate::config::{self, ConfigValue};
 use crate::limits::{self, Decision, Rate};
 use crate::metadata::{AnswerMetadata, Block, RequestMetadata};
-use crate::store::{ReadStore, ReadTable, Store, Table};
+use crate::store::{Indexed, IndexedTable, ReadIndexedTable, ReadStore, ReadTable, Store, Table};
+use crate::timers::{self, Method, TimerId};
 use crate::upstream::Upstream;
-use crate::{Status, host};
+use crate::{Event, Status, event, host};
 
 /// The call in progress, in a method that may change state.
 ///
-/// It has all that a [`ReadCall`] has, and besides may write to the store and publish events. Everything
-/// one call does to them is one serialisable transaction: it takes effect if and only if the handler
-/// returns `Ok`. When the transaction meets a conflict the host runs the handler again from the start, in a
-/// fresh sandbox, so a handler must not lead its own count of what it did.
+/// It has all that a [`ReadCall`] has, and besides may write to the store, publish events and set timers.
+/// Everything one call does to them is one serialisable transaction: it takes effect if and only if the
+/// handler returns `Ok`. When the transaction meets a conflict the host runs the handler again from the
+/// start, in a fresh sandbox, so a handler must not lead its own count of what it did.
 #[derive(Debug)]
 pub struct Call {
     read: ReadCall,
@@ -64,6 +65,11 @@ impl Call {
         Table::new(name)
     }
 
+    /// A table that keeps indexes with its messages.
+    pub fn indexed<'c, M: Message + Default>(&'c self, table: &'c Indexed<M>) -> IndexedTable<'c, M> {
+        IndexedTable::new(table)
+    }
+
     /// The store as plain bytes, beneath the tables.
     pub fn store(&self) -> Store<'_> {
         Store::new()
@@ -84,6 +90,36 @@ impl Call {
     /// When the host refuses it, for instance because it is too large.
     pub fn publish_bytes(&self, topic: &str, key: &str, payload: &[u8]) -> Result<(), Status> {
         host::events::publish(topic, key, payload).map_err(Status::from)
+    }
+
+    /// Has the host call a method of this plugin at `when`, or at once if that is past. The timer exists when
+    /// the call commits. Its own call is one like any other, with a transaction and a deadline of its own; it
+    /// is made again later if it fails, a bounded number of times.
+    ///
+    /// ```ignore (needs what a build script made)
+    /// let due = call.now() + Duration::from_secs(3600);
+    /// call.schedule(due, pb::OrderTimersMethod::CANCEL_UNPAID, &pb::CancelUnpaidRequest { id })?;
+    /// ```
+    ///
+    /// # Errors
+    /// When the host refuses it, for instance because the plugin has too many timers, or does not serve the
+    /// method.
+    pub fn schedule<Req: Message>(
+        &self,
+        when: SystemTime,
+        method: Method<Req>,
+        request: &Req,
+    ) -> Result<TimerId, Status> {
+        timers::schedule(when, method, request)
+    }
+
+    /// Takes back a timer, also one that this very call has scheduled. False if there is no such timer any
+    /// more: its call was made or given up, or it was cancelled.
+    ///
+    /// # Errors
+    /// When the host refuses it.
+    pub fn cancel_timer(&self, id: impl AsRef<str>) -> Result<bool, Status> {
+        timers::cancel(id.as_ref())
     }
 }
 
@@ -119,7 +155,8 @@ impl ReadCall {
         host::call::cancelled()
     }
 
-    /// The caller's address: `ip:port`, or `unix:` for a Unix-domain socket.
+    /// The caller's address: `ip:port`, or `unix:` for a Unix-domain socket. Empty for calls of timers and
+    /// events.
     pub fn peer(&self) -> String {
         host::call::peer()
     }
@@ -130,7 +167,20 @@ impl ReadCall {
         Some(address.ip().to_canonical())
     }
 
-    /// The verified caller; none when the host authenticates nobody.
+    /// The event that this call delivers; none if it is a client's call, or a timer's. Its payload is the
+    /// request.
+    pub fn event(&self) -> Option<Event> {
+        event::of(self)
+    }
+
+    /// Whether a timer makes this call.
+    pub fn is_by_timer(&self) -> bool {
+        self.principal()
+            .is_some_and(|principal| principal.id == event::TIMER)
+    }
+
+    /// The verified caller; none when the host authenticates nobody. Calls that the host itself makes have
+    /// the identities `mortise:timer` and `mortise:event/PLUGIN`.
     pub fn principal(&self) -> Option<Principal> {
         let principal = host::call::principal()?;
         Some(Principal {
@@ -149,8 +199,8 @@ impl ReadCall {
         host::call::attempt()
     }
 
-    /// The call's place in its client's trace, with the host's span for the call as the parent of what the handler
-    /// does. None if the client sent no valid `traceparent`.
+    /// The call's place in its client's trace, with the host's span for the call as the parent of what the
+    /// handler does. None if the client sent no valid `traceparent`.
     pub fn trace_context(&self) -> Option<TraceContext> {
         let trace = host::call::trace_context()?;
         Some(TraceContext {
@@ -183,6 +233,11 @@ impl ReadCall {
     /// The table `name` for reading; values are messages of type `M`.
     pub fn table<'c, M: Message + Default>(&'c self, name: &'c str) -> ReadTable<'c, M> {
         ReadTable::new(name)
+    }
+
+    /// A table that keeps indexes with its messages, for reading.
+    pub fn indexed<'c, M: Message + Default>(&'c self, table: &'c Indexed<M>) -> ReadIndexedTable<'c, M> {
+        ReadIndexedTable::new(table)
     }
 
     /// The store as plain bytes, for reading.

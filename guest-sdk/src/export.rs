@@ -44,7 +44,7 @@ pub(crate) fn describe<P: Plugin>() -> wit::Description {
         methods: plugin::methods::<P>()
             .map(|method| wit::Method {
                 path: method.path.to_owned(),
-                internal: false,
+                internal: method.internal,
             })
             .collect(),
         config: P::CONFIG.iter().map(config_key).collect(),

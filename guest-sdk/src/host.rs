@@ -8,7 +8,9 @@ pub(crate) use wasm::*;
 
 #[cfg(target_family = "wasm")]
 mod wasm {
-    pub(crate) use crate::bindings::mortise::plugin::{call, config, events, limits, log, store, upstream};
+    pub(crate) use crate::bindings::mortise::plugin::{
+        call, config, events, limits, log, store, timers, upstream,
+    };
 
     pub(crate) mod clock {
         use std::time::SystemTime;

@@ -5,6 +5,7 @@ pub mod bindings;
 mod call;
 mod config;
 pub mod details;
+mod event;
 mod export;
 mod host;
 mod limits;
@@ -17,10 +18,12 @@ pub mod store;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod text;
+mod timers;
 pub mod upstream;
 
 pub use call::{Call, Principal, ReadCall, TraceContext};
 pub use config::{Config, ConfigKey, ConfigKind, ConfigValue};
+pub use event::Event;
 pub use limits::{Decision, Rate, RateError};
 pub use metadata::{AnswerMetadata, MetadataEntry, RequestMetadata};
 pub use mortise_guest_macros::{Config, plugin};
@@ -29,6 +32,7 @@ pub use prost;
 pub use prost_types;
 pub use status::{Code, Status};
 pub use store::{Key, Scan};
+pub use timers::{Method, TimerId};
 pub use upstream::Upstream;
 
 /// Includes what `mortise-guest-codegen` made of a proto package: its messages and one trait for each of

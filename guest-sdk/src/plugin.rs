@@ -47,6 +47,8 @@ pub struct Method {
     pub path: &'static str,
     /// Whether its proto says `NO_SIDE_EFFECTS`.
     pub read_only: bool,
+    /// Whether its proto says `(mortise.v1.internal)`: only timers and events call it.
+    pub internal: bool,
     /// Decodes the request, runs the handler, encodes the response.
     pub handler: fn(&mut Call, &[u8]) -> Result<Vec<u8>, Status>,
 }

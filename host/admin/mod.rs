@@ -1,9 +1,10 @@
-//! Administration of a running host: gRPC on a Unix-domain socket in the data folder, which only the host's user
-//! may connect to, and pages for probes and collectors, there and on a TCP address if one is configured.
+//! Administration of a running host: gRPC on a Unix-domain socket in the data folder, which only the host's
+//! user may connect to, and pages for probes and collectors, there and on a TCP address if one is configured.
 //!
 //! Over TCP nothing can be changed and no gRPC is served, because there nobody is asked who they are.
 
 mod client;
+mod deferred;
 mod generations;
 mod log_filter;
 mod pages;
@@ -11,6 +12,7 @@ mod server;
 mod service;
 mod socket;
 mod status;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
-pub use client::{ConnectError, connect};
+pub use client::{ConnectError, connect, connect_store, serve_store};
 pub use socket::path as socket_path;
 pub use status::Host;
 

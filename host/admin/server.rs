@@ -19,8 +19,10 @@ use tower_service::Service as _;
 
 use super::pages;
 use super::pb::admin_server::AdminServer;
+use super::pb::store_server::StoreServer;
 use super::service::Service;
 use super::status::Host;
+use super::store::{MAX_REQUEST_BYTES as MAX_STORE_REQUEST_BYTES, StoreService};
 
 /// Connections to one listener at once; further ones wait in its backlog.
 const MAX_CONNECTIONS: usize = 32;
@@ -44,15 +46,26 @@ type Response = http::Response<Body>;
 pub(super) struct Server {
     host: Arc<Host>,
     /// None over TCP.
-    grpc: Option<AdminServer<Service>>,
+    grpc: Option<Services>,
     http: auto::Builder<TokioExecutor>,
+}
+
+/// The services, by the first part of the path.
+#[derive(Clone)]
+struct Services {
+    admin: AdminServer<Service>,
+    store: StoreServer<StoreService>,
 }
 
 impl Server {
     /// For clients that the system has let in: gRPC and pages.
     pub(super) fn local(host: Arc<Host>) -> Self {
         Self {
-            grpc: Some(AdminServer::new(Service::new(host.clone()))),
+            grpc: Some(Services {
+                store: StoreServer::new(StoreService::new(host.parts.store.clone()))
+                    .max_decoding_message_size(MAX_STORE_REQUEST_BYTES),
+                admin: AdminServer::new(Service::new(host.clone())),
+            }),
             host,
             http: http(),
         }
@@ -110,8 +123,17 @@ impl Server {
         let content_type = request.headers().get(header::CONTENT_TYPE);
         let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         match self.grpc {
-            Some(mut grpc) if is_grpc => grpc.call(request).await,
+            Some(mut services) if is_grpc => services.call(request).await,
             _ => Ok(pages::answer(request.method(), request.uri().path(), self.host).await),
+        }
+    }
+}
+
+impl Services {
+    async fn call(&mut self, request: Request<Incoming>) -> Result<Response, Infallible> {
+        match request.uri().path().starts_with("/mortise.admin.v1.Store/") {
+            true => self.store.call(request).await,
+            false => self.admin.call(request).await,
         }
     }
 }

@@ -7,8 +7,8 @@ use serde_json::Value;
 /// A caller whose identity was verified.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// Unlike that of any other caller, whatever proved it: it begins with the name of the issuer, or with the kind
-    /// of name that a certificate bears.
+    /// Unlike that of any other caller, whatever proved it: it begins with the name of the issuer, or with
+    /// the kind of name that a certificate bears.
     pub id: String,
     /// What else the proof says: name and value, as the contract writes them.
     pub claims: Vec<(String, String)>,
@@ -17,6 +17,16 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// The host itself, as which part of it: `timer`, or `event/PLUGIN`. No issuer and no certificate gives
+    /// out such identities.
+    pub fn of_host(part: &str) -> Self {
+        Self {
+            id: format!("mortise:{part}"),
+            claims: Vec::new(),
+            scopes: Vec::new(),
+        }
+    }
+
     /// Whether the token allows what `scope` stands for.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes.iter().any(|allowed| allowed == scope)

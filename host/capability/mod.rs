@@ -2,6 +2,7 @@
 //! bindings translate a guest's imports into these calls. Nor does it know gRPC, but for `upstream`, which
 //! speaks it.
 
+pub mod caller;
 mod directory;
 mod error;
 mod namespace;
@@ -9,6 +10,7 @@ mod namespace;
 pub mod events;
 pub mod limits;
 pub mod store;
+pub mod timers;
 pub mod upstream;
 
 pub use error::{Error, ErrorKind};

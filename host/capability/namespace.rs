@@ -37,6 +37,12 @@ impl Namespace {
         }
     }
 
+    /// A name of the host's own, which no plugin can have: it begins with `/`.
+    pub(crate) fn of_host(name: &'static str) -> Self {
+        debug_assert!(name.starts_with('/'), "{name} could be a plugin's");
+        Self(name.into())
+    }
+
     /// The name as the operator wrote it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -62,6 +62,8 @@ pub struct Service {
     pub name: String,
     /// The plain names of its methods.
     pub methods: Vec<String>,
+    /// The plain names of methods that only timers and events call.
+    pub internal_methods: Vec<String>,
 }
 
 /// A request for something outside the sandbox.
@@ -135,14 +137,23 @@ fn analyse(file: &Path) -> anyhow::Result<Inspection> {
 impl Inspection {
     fn new(artifact: &Artifact, inspected: &Inspected) -> Self {
         let description = &inspected.description;
-        let services = description.services().into_iter().map(|service| Service {
-            name: service.to_owned(),
-            methods: description
-                .methods
-                .iter()
-                .filter(|method| method.service == service)
+        let mut names: Vec<&str> = Vec::new();
+        for method in &description.methods {
+            if !names.contains(&method.service.as_str()) {
+                names.push(&method.service);
+            }
+        }
+        let methods = |service: &str, internal: bool| {
+            let methods = description.methods.iter();
+            methods
+                .filter(|method| method.service == service && method.internal == internal)
                 .filter_map(|method| Some(method.path.rsplit_once('/')?.1.to_owned()))
-                .collect(),
+                .collect()
+        };
+        let services = names.into_iter().map(|service| Service {
+            name: service.to_owned(),
+            methods: methods(service, false),
+            internal_methods: methods(service, true),
         });
         Self {
             name: description.name.clone(),
@@ -177,6 +188,9 @@ impl Inspection {
             line(label, &service.name);
             for method in &service.methods {
                 line("", &format!("  {method}"));
+            }
+            for method in &service.internal_methods {
+                line("", &format!("  {method} (internal)"));
             }
         }
         for (import, label) in self.imports.iter().zip(labels("imports")) {

@@ -22,6 +22,7 @@ mod inspect;
 mod new;
 pub mod reference;
 mod serve;
+mod store;
 mod timeout;
 
 pub use config_args::{ConfigArgs, PluginFile};
@@ -73,6 +74,9 @@ enum Command {
     Reload(admin::reload::ReloadArgs),
     LogFilter(admin::log_filter::LogFilterArgs),
     Metrics(admin::metrics::MetricsArgs),
+    Store(store::StoreArgs),
+    Events(admin::events::EventsArgs),
+    Timers(admin::timers::TimersArgs),
     Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -93,6 +97,9 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => admin::reload::run(args),
         Command::LogFilter(args) => admin::log_filter::run(args),
         Command::Metrics(args) => admin::metrics::run(args),
+        Command::Store(args) => store::run(args),
+        Command::Events(args) => admin::events::run(args),
+        Command::Timers(args) => admin::timers::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completions(args) => completions::run(args),
     };

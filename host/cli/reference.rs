@@ -17,10 +17,18 @@ pub fn markdown() -> String {
     cli.build();
     let _ = write!(page, "\n```text\n{}\n```\n", help(&mut cli));
     for command in cli.get_subcommands_mut() {
-        let name = command.get_name().to_owned();
-        let _ = write!(page, "\n## `mortise {name}`\n\n```text\n{}\n```\n", help(command));
+        section(&mut page, "## `mortise", command);
     }
     page
+}
+
+/// The help of a command and of those below it.
+fn section(page: &mut String, heading: &str, command: &mut clap::Command) {
+    let heading = format!("{heading} {}", command.get_name());
+    let _ = write!(page, "\n{heading}`\n\n```text\n{}\n```\n", help(command));
+    for command in command.get_subcommands_mut() {
+        section(page, &format!("#{heading}"), command);
+    }
 }
 
 fn help(command: &mut clap::Command) -> String {

@@ -25,12 +25,13 @@ mod name;
 mod reader;
 pub mod reference;
 mod setting;
+mod subscriptions;
 mod value;
 
 pub use error::{ConfigError, ConfigErrors, Location};
 pub use keys::{
-    Admin, Auth, Cache, Engine, Events, Isolation, Issuer, Linking, Log, LogFormat, Method, Plugin,
-    RateLimits, Server, Store, Upstream,
+    Admin, Auth, Cache, Engine, Events, Idempotency, Isolation, Issuer, Linking, Log, LogFormat, Method,
+    Plugin, RateLimits, Server, Store, Subscription, Timers, Upstream,
 };
 pub use method::{InvalidMethodName, MethodName};
 pub use name::{InvalidPluginName, PluginName};
@@ -49,8 +50,14 @@ pub struct Config {
     pub server: Server,
     /// `[store]`
     pub store: Store,
+    /// `[idempotency]`
+    pub idempotency: Idempotency,
     /// `[events]`
     pub events: Events,
+    /// `[subscriptions.NAME]`
+    pub subscriptions: BTreeMap<PluginName, Subscription>,
+    /// `[timers]`
+    pub timers: Timers,
     /// `[rate_limits]`
     pub rate_limits: RateLimits,
     /// `[log]`
@@ -121,6 +128,7 @@ impl Config {
         config.check_tls(&mut errors);
         config.check_plugins(complete, &mut errors);
         config.check_upstreams(complete, &mut errors);
+        config.check_subscriptions(complete, &mut errors);
         config.check_identity(complete, &mut errors);
         (config, errors)
     }
@@ -195,7 +203,10 @@ impl Config {
         Config {
             server: Server::read(reader, root),
             store: Store::read(reader, root),
+            idempotency: Idempotency::read(reader, root),
             events: Events::read(reader, root),
+            subscriptions: read_named(reader, root, "subscriptions", Subscription::read),
+            timers: Timers::read(reader, root),
             rate_limits: RateLimits::read(reader, root),
             log: Log::read(reader, root),
             admin: Admin::read(reader, root),
@@ -276,8 +287,8 @@ impl Config {
         self.check_deadlines(errors);
     }
 
-    /// A default that a maximum cuts, be it that of the service or the server, would never hold. A default that
-    /// comes from there may be cut.
+    /// A default that a maximum cuts, be it that of the service or the server, would never hold. A default
+    /// that comes from there may be cut.
     fn check_deadlines(&self, errors: &mut Vec<ConfigError>) {
         for (name, own) in &self.methods {
             let maximum = Method::find(&self.methods, name.as_str())

@@ -40,7 +40,9 @@ pub fn schema() -> String {
             })
         };
         let schema = match section.path {
-            "plugins.NAME" | "upstreams.NAME" | "issuers.NAME" => named(PluginName::PATTERN),
+            "plugins.NAME" | "upstreams.NAME" | "subscriptions.NAME" | "issuers.NAME" => {
+                named(PluginName::PATTERN)
+            }
             "methods.NAME" => named(MethodName::PATTERN),
             _ => table_schema(section),
         };

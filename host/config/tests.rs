@@ -597,3 +597,35 @@ fn plugin_names_are_safe_everywhere() {
         assert!(bad.parse::<PluginName>().is_err(), "{bad}");
     }
 }
+
+#[test]
+fn subscriptions_are_checked() {
+    let config = loads(&with_plugin(
+        "[subscriptions.tally]\ntopics = [\"order.*\"]\nplugin = \"order\"\nmethod = \"a.B/C\"\ntimeout_ms = 5",
+    ));
+    let tally = &config.subscriptions["tally"];
+    assert_eq!(
+        (tally.max_attempts, tally.timeout),
+        (10, Duration::from_millis(5))
+    );
+    let errors = refused(&with_plugin(
+        "[subscriptions.a]\n\
+         [subscriptions.b]\ntopics = [\"a b\"]\nplugin = \"ordr\"\nmethod = \"a.B\"\n\
+         [subscriptions.c]\ntopics = []\nplugin = \"order\"\nmethod = \"a.B/C\"\nmax_attempts = 0",
+    ));
+    let expected = [
+        "subscriptions.b.topics: \"a b\" is no topic",
+        "subscriptions.c.topics: the list is empty",
+        "subscriptions.c.max_attempts: 0 is out of range",
+        "subscriptions.a.topics: must be set",
+        "subscriptions.a.plugin: must be set",
+        "subscriptions.a.method: must be set",
+        "subscriptions.b.plugin: there is no plugin \"ordr\"",
+        "subscriptions.b.method: \"a.B\" is not the name of a method",
+    ];
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+    for expected in expected {
+        let found = errors.iter().any(|error| error.contains(expected));
+        assert!(found, "no {expected} in {errors:#?}");
+    }
+}

@@ -14,6 +14,7 @@ const ALLOWED_IMPORTS: &[&str] = &[
     "mortise:plugin/call",
     "mortise:plugin/store",
     "mortise:plugin/events",
+    "mortise:plugin/timers",
     "mortise:plugin/limits",
     "mortise:plugin/log",
     "mortise:plugin/config",

@@ -1,6 +1,7 @@
 //! From a file to a generation: read, check, compile, link, describe. Each step can refuse, and a refusal
 //! changes nothing.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -177,7 +178,8 @@ impl Loader {
         } = self.prepare(artifact, plugin).await?;
         gate::check_grants(&description, &plugin.config.grants).map_err(gate)?;
         gate::check_config(&description, &plugin.config.config).map_err(gate)?;
-        let context = self.context(plugin, self.upstreams(plugin, &description));
+        let methods = description.methods.iter().map(|method| method.path.clone());
+        let context = self.context(plugin, self.upstreams(plugin, &description), methods.collect());
         let paths = description.methods.iter().map(|method| method.path.as_str());
         let metrics = GenerationMetrics::new(plugin.metrics.clone(), paths);
         Ok(Generation {
@@ -229,7 +231,7 @@ impl Loader {
         };
         let Linked { program, cached } = linked;
         // While it describes itself there is no call, so it needs nothing outside.
-        let context = Arc::new(self.context(plugin, Granted::default()));
+        let context = Arc::new(self.context(plugin, Granted::default(), HashSet::new()));
         let description = self.describe(&program, &context, &file).await?;
         let ms = started.elapsed().as_millis() as u64;
         let as_component = unfit.as_ref().map(tracing::field::display);
@@ -325,7 +327,12 @@ impl Loader {
         self.upstreams.grant(plugin.name.as_str(), asked, calls, bytes)
     }
 
-    fn context(&self, plugin: &PluginSettings, upstreams: Granted) -> PluginContext {
+    fn context(
+        &self,
+        plugin: &PluginSettings,
+        upstreams: Granted,
+        methods: HashSet<String>,
+    ) -> PluginContext {
         let config = &plugin.config;
         PluginContext {
             name: plugin.name.clone(),
@@ -336,6 +343,7 @@ impl Loader {
                 .collect(),
             rate_limits: self.rate_limits.clone(),
             upstreams,
+            methods,
             sandbox: SandboxLimits {
                 memory_bytes: config.max_memory_bytes,
                 table_elements: config.max_table_elements,

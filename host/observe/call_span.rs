@@ -7,8 +7,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use http::request::Parts;
-use http::{HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue};
 use tracing::field::{Empty, display as shown};
 use tracing::{Event, Instrument, Span, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -16,7 +15,6 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::{CallId, TraceContext, logging, printable};
-use crate::generations::Generation;
 use crate::router::Route;
 
 /// Request ids are shown up to this length.
@@ -30,8 +28,7 @@ tokio::task_local! {
 /// The span of one call, made when it is needed.
 pub struct CallSpan {
     id: CallId,
-    uri: Uri,
-    generation: Arc<Generation>,
+    route: Route,
     request_id: Option<HeaderValue>,
     trace: Option<TraceContext>,
     /// The latest.
@@ -40,17 +37,16 @@ pub struct CallSpan {
 }
 
 impl CallSpan {
-    /// Of a call with this head.
-    pub fn new(id: CallId, head: &Parts, route: &Route, trace: Option<&TraceContext>) -> Self {
-        Self {
+    /// Of a call that came with these headers.
+    pub fn new(id: CallId, headers: &HeaderMap, route: &Route, trace: Option<&TraceContext>) -> Arc<Self> {
+        Arc::new(Self {
             id,
-            uri: head.uri.clone(),
-            generation: route.generation.clone(),
-            request_id: head.headers.get("x-request-id").cloned(),
+            route: route.clone(),
+            request_id: headers.get("x-request-id").cloned(),
             trace: trace.cloned(),
             attempt: AtomicU32::new(1),
             span: OnceLock::new(),
-        }
+        })
     }
 
     /// Does `work` within the span.
@@ -98,13 +94,14 @@ impl CallSpan {
             });
             let attempt = self.attempt.load(Ordering::Relaxed);
             let trace = self.trace.as_ref();
+            let Route { generation, method } = &self.route;
             tracing::info_span!(
                 parent: None,
                 "call",
                 id = %self.id,
-                method = self.uri.path(),
-                plugin = self.generation.name.as_str(),
-                generation = self.generation.number,
+                method = generation.description.methods[*method].path,
+                plugin = generation.name.as_str(),
+                generation = generation.number,
                 request_id,
                 trace_id = trace.map(|trace| shown(trace.trace_id())),
                 span_id = trace.map(|trace| shown(trace.span_id())),

@@ -1,5 +1,7 @@
 //! What a plugin says of itself, checked: services, methods, configuration keys, grants.
 
+mod public;
+
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 use super::bindings::v0_1::handler as contract;
@@ -37,6 +39,8 @@ pub struct Description {
     pub grants: Vec<Grant>,
     /// Every file the services need.
     pub descriptors: DescriptorPool,
+    /// What clients may see of them: the same without internal methods.
+    pub public: DescriptorPool,
 }
 
 /// One unary method.
@@ -171,6 +175,8 @@ impl Description {
         let descriptors = pool_of(|| DescriptorPool::decode(raw.descriptors.as_slice()))
             .map_err(DescriptionError::Descriptors)?;
         let methods = methods(&raw.methods, &descriptors)?;
+        let public = public::without_internal(&descriptors, &methods)
+            .map_err(|error| DescriptionError::Descriptors(printable(&error.to_string(), MAX_DOC_BYTES)))?;
         Ok(Self {
             name: printable(&raw.name, MAX_NAME_BYTES),
             version: printable(&raw.version, MAX_NAME_BYTES),
@@ -178,14 +184,14 @@ impl Description {
             config: raw.config.into_iter().map(ConfigKey::from).collect(),
             grants: raw.grants.into_iter().map(Grant::from).collect(),
             descriptors,
+            public,
         })
     }
 
-    /// Whether it serves the service or method to clients.
+    /// Whether it serves the service or method, be it to clients, timers or events.
     pub fn serves(&self, name: &MethodName) -> bool {
         self.methods.iter().any(|served| {
-            !served.internal
-                && served.service == name.service()
+            served.service == name.service()
                 && name
                     .method()
                     .is_none_or(|method| served.path.rsplit('/').next() == Some(method))

@@ -1,6 +1,6 @@
 //! What the host holds for one sandbox, and what it holds for the call the sandbox is serving.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,11 +14,12 @@ use super::stdio::{GuestOutput, LogLimits, Output, SharedOutput, Stream};
 use crate::auth::Principal;
 use crate::capability::Namespace;
 use crate::capability::limits::{Decision, Limits, Rate};
-use crate::capability::store::Transaction;
+use crate::capability::store::{Errand, Transaction};
 use crate::capability::upstream::{Granted, Journal, Usage};
 use crate::deadline::Deadline;
 use crate::metadata::{AnswerMetadata, MetadataLimits, RequestMetadata};
 use crate::observe::{CallId, TraceContext};
+use crate::status::Failure;
 
 /// What all sandboxes of one generation share.
 pub struct PluginContext {
@@ -30,6 +31,8 @@ pub struct PluginContext {
     pub rate_limits: Arc<Limits>,
     /// The targets it may call.
     pub upstreams: Granted,
+    /// Its methods by path, which are what it may schedule.
+    pub methods: HashSet<String>,
     /// Memory and tables.
     pub sandbox: SandboxLimits,
     /// Log lines.
@@ -48,15 +51,37 @@ pub struct Call {
     pub metadata: RequestMetadata,
     /// Its place in its client's trace, if it has one.
     pub trace: Option<TraceContext>,
-    /// `ip:port`, or `unix:`.
+    /// `ip:port`, or `unix:`; empty if the host makes the call.
     pub peer: Arc<str>,
     /// Who calls, if that is known.
     pub principal: Option<Arc<Principal>>,
+    /// How many deliveries of events from plugin to plugin led to it.
+    pub hops: u32,
+    /// What the call is made for, if the host makes it.
+    pub errand: Option<Errand>,
     /// Rate-limit decisions in the order in which they were taken: a later attempt that asks the same gets
     /// the same, so that a conflict does not cost the caller twice.
     pub decisions: Mutex<Vec<RememberedDecision>>,
     /// What its upstream calls came to, for later attempts.
     pub upstream: Journal,
+}
+
+impl Call {
+    /// Prepares the transaction of an attempt. False if what the call is made for is settled already.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub fn begin(&self, transaction: &mut Transaction) -> Result<bool, Failure> {
+        transaction.caused_by_hops(self.hops);
+        let Some(errand) = &self.errand else {
+            return Ok(true);
+        };
+        transaction
+            .settle(errand)
+            .map_err(|error| Failure::StoreUnavailable {
+                cause: error.to_string(),
+            })
+    }
 }
 
 /// A rate-limit decision of an earlier attempt.

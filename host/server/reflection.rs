@@ -1,5 +1,5 @@
 //! Server reflection, v1 and v1alpha, answered from the descriptors of the generations that are live at the
-//! moment of each request.
+//! moment of each request. What is internal to a plugin is not shown.
 //!
 //! Each symbol is answered from the plugin that owns it: two plugins may carry different files under one
 //! name.
@@ -93,11 +93,7 @@ impl Reflection {
                 .map(|generation| &generation.description)
         };
         let own = || self.own.pools.iter().map(|(pool, _)| pool);
-        let pools = || {
-            described()
-                .map(|description| &description.descriptors)
-                .chain(own())
-        };
+        let pools = || described().map(|description| &description.public).chain(own());
         let locate = |find: &dyn Fn(&DescriptorPool) -> Option<FileDescriptor>| {
             owned(described(), find).or_else(|| pools().find_map(find))
         };
@@ -156,7 +152,7 @@ fn owned<'a>(
     find: &dyn Fn(&DescriptorPool) -> Option<FileDescriptor>,
 ) -> Option<FileDescriptor> {
     described.find_map(|description| {
-        let file = find(&description.descriptors)?;
+        let file = find(&description.public)?;
         let served = description.services();
         let is_owner = file
             .services()

@@ -48,6 +48,11 @@ fn one_of_each() -> Vec<Failure> {
             cause: cause(),
         },
         Failure::AnswerTooLarge { size: 2, limit: 1 },
+        Failure::MalformedIdempotencyKey { what: "x" },
+        Failure::IdempotencyKeyReused,
+        Failure::IdempotencyKeyInUse {
+            retry_after: Duration::from_secs(1),
+        },
         Failure::Conflict { attempts: 5 },
         Failure::StoreUnavailable { cause: cause() },
         Failure::CommitUnknown { cause: cause() },

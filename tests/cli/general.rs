@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::mortise;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 17] = [
     "serve",
     "dev",
     "new",
@@ -13,10 +13,13 @@ const COMMANDS: [&str; 14] = [
     "check",
     "health",
     "status",
+    "store",
     "generations",
     "reload",
     "log-filter",
     "metrics",
+    "events",
+    "timers",
     "explain",
     "completions",
 ];

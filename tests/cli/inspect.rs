@@ -32,7 +32,11 @@ fn a_component_is_described_for_scripts() {
     let file = greeter();
     let outcome = mortise(["inspect", file.to_str().expect("the path is UTF-8"), "--json"]).exits(0);
     let inspection: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("it is JSON");
-    let service = serde_json::json!({ "name": "greeter.v1.Greeter", "methods": ["SayHello", "CountHellos"] });
+    let service = serde_json::json!({
+        "name": "greeter.v1.Greeter",
+        "methods": ["SayHello", "CountHellos"],
+        "internal_methods": [],
+    });
     assert_eq!(inspection["services"], serde_json::json!([service]));
     assert_eq!(
         inspection["size_bytes"],

@@ -8,6 +8,7 @@ mod explain;
 mod general;
 mod inspect;
 mod new;
+mod store;
 
 use std::ffi::OsStr;
 use std::path::Path;

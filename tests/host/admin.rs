@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -22,23 +23,28 @@ use crate::support::{Host, Isolation, LiveFile, Plugin, Setup, components, http1
 const TCP: &str = "[admin]\nlisten = \"127.0.0.1:0\"";
 
 /// Runs a command against `host`.
-fn mortise(host: &Host, args: &[&str]) -> Output {
+pub(crate) fn mortise(host: &Host, args: &[&str]) -> Output {
+    mortise_with(&host.data, args)
+}
+
+/// Runs a command for the host, running or not, that has the data folder `data`.
+pub(crate) fn mortise_with(data: &Path, args: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_mortise"))
         .args(args)
         .arg("--data")
-        .arg(&host.data)
+        .arg(data)
         .output();
     output.expect("the binary starts")
 }
 
 #[track_caller]
-fn stdout(output: Output) -> String {
+pub(crate) fn stdout(output: Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 #[track_caller]
-fn stderr(output: Output) -> String {
+pub(crate) fn stderr(output: Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     String::from_utf8(output.stderr).expect("UTF-8")
 }

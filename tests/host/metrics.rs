@@ -16,7 +16,7 @@ mod held;
 mod script;
 
 use held::{Held, shown_as_documented};
-use script::{calls_of_all_kinds, upstream_calls};
+use script::{DEFERRED_COMMITS, calls_left_for_later, calls_of_all_kinds, upstream_calls};
 
 /// Plugins are numbered as they are loaded, in the order of their names.
 const CALLER: &str = "1";
@@ -63,12 +63,18 @@ async fn every_documented_metric_has_its_value() {
         .with(&backend.section("backend", "retries = 1"))
         .with("[upstreams.other]\nurl = \"http://127.0.0.1:1\"\nretries = 0\nbreaker_failures = 1")
         .with("[server]\nmax_queued_calls = 0\n[log]\nslow_call_ms = 50")
+        .with("[timers]\nmax_attempts = 1\n[events]\nmax_dead_letters = 1")
+        .with(
+            "[subscriptions.remember]\ntopics = [\"faults.again\"]\nplugin = \"faults\"\n\
+             method = \"faults.v1.Faults/Remember\"\nmax_attempts = 1",
+        )
         .cache("")
         .start()
         .await;
 
     let retries = calls_of_all_kinds(&host).await;
     upstream_calls(&host).await;
+    calls_left_for_later(&host).await;
 
     // One call is under way and another is refused.
     let holding = {
@@ -140,7 +146,7 @@ fn calls_are_counted(held: &mut Held, retries: f64) {
     calls("EatMemory", "RESOURCE_EXHAUSTED", 1.0);
     calls("Loop", "DEADLINE_EXCEEDED", 1.0);
     calls("Loop", "CANCELLED", 1.0);
-    calls("WriteThen", "OK", 2.0);
+    calls("WriteThen", "OK", 3.0);
     held.is_absent(
         &table::CALLS,
         &["faults", FAULTS, &method("Absent"), "UNIMPLEMENTED"],
@@ -243,7 +249,9 @@ fn generations_are_counted(held: &mut Held) {
 
 fn state_is_counted(held: &mut Held, retries: f64) {
     held.is(&table::STORE_UP, &[], 1.0);
+    // Two writes, what timers and events do, and every increment.
     let commits = 2.0
+        + DEFERRED_COMMITS
         + held
             .page
             .sum("mortise_calls_total", &[("method", &*method("Increment"))]);
@@ -256,13 +264,33 @@ fn state_is_counted(held: &mut Held, retries: f64) {
     held.is(&table::STORE_QUEUE_BYTES, &[], 0.0);
     held.is_within(&table::STORE_CONFLICT_LOG_BYTES, &[], 0.0, 10_000.0);
     held.is_at_least(&table::STORE_FILE_BYTES, &[], 4096.0);
+    // `a` and `b` hold a byte each, `count` a number.
+    held.is(&table::STORE_KEYS, &["faults"], 3.0);
+    held.is(&table::STORE_DATA_BYTES, &["faults"], 2.0 + 2.0 + 13.0);
+    held.is(&table::RECORDED_ANSWERS, &["faults"], 1.0);
+    held.is_within(&table::RECORDED_ANSWERS_BYTES, &["faults"], 128.0, 1024.0);
+    held.is(&table::REPLAYED_ANSWERS, &[], 1.0);
 
-    held.is(&table::EVENTS_PUBLISHED, &["faults"], 2.0);
-    for sink in ["log", "json-lines"] {
-        held.is(&table::EVENTS_DELIVERED, &[sink], 2.0);
+    held.is(&table::EVENTS_PUBLISHED, &["faults"], 4.0);
+    for sink in ["log", "json-lines", "subscription/remember"] {
+        held.is(&table::EVENTS_DELIVERED, &[sink], 4.0);
         held.is(&table::EVENT_FAILURES, &[sink], 0.0);
         held.is(&table::EVENT_LAG_SECONDS, &[sink], 0.0);
     }
+    for metric in [&table::SUBSCRIPTION_DELIVERIES, &table::SUBSCRIPTION_FAILURES] {
+        held.is(metric, &["remember"], 1.0);
+    }
+    held.is(&table::DEAD_LETTERS_ADDED, &[], 2.0);
+    held.is(&table::DEAD_LETTERS_DROPPED, &[], 1.0);
+    held.is(&table::DEAD_LETTERS, &[], 1.0);
+    held.is_within(&table::DEAD_LETTER_BYTES, &[], 50.0, 500.0);
+    held.is(&table::TIMERS_PENDING, &["faults"], 1.0);
+    held.is_within(&table::TIMERS_PENDING_BYTES, &["faults"], 30.0, 300.0);
+    held.is(&table::TIMER_LAG_SECONDS, &["faults"], 0.0);
+    held.is(&table::TIMERS_FIRED, &["faults"], 1.0);
+    held.is(&table::TIMER_FAILURES, &["faults"], 1.0);
+    held.is(&table::TIMERS_PENDING, &["caller"], 0.0);
+
     held.is(&table::EVENTS_UNDELIVERED, &[], 0.0);
     held.is(&table::EVENTS_UNDELIVERED_BYTES, &[], 0.0);
 }

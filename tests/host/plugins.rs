@@ -2,6 +2,8 @@
 
 use wasmparser::{Operator, Parser, Payload};
 
+use std::process::Command;
+
 use crate::support::plugins::{cargo, components};
 
 #[test]
@@ -22,7 +24,9 @@ fn the_plugins_pass_their_own_tests() {
 /// grows its memory on an ordinary call.
 #[test]
 fn components_are_small_and_import_the_contract_alone() {
-    let contract = ["call", "store", "events", "limits", "log", "config", "types"];
+    let contract = [
+        "call", "store", "events", "timers", "limits", "log", "config", "types",
+    ];
     for file in [&components().order, &components().faults] {
         let bytes = std::fs::read(file).expect("it was built");
         let (mut memories, mut stack_tops) = (Vec::new(), Vec::new());
@@ -64,5 +68,21 @@ fn components_are_small_and_import_the_contract_alone() {
         }
         assert_eq!(memories, [2], "pages of 64 KiB in {}", file.display());
         assert_eq!(stack_tops, [32 << 10], "bytes of stack in {}", file.display());
+    }
+}
+
+/// Whatever of the contract they use: a function that direct linking lacks would make every call of its plugin
+/// dearer. `faults` is for components alone, by what it tries of WASI.
+#[test]
+fn components_are_linked_directly() {
+    let components = components();
+    for file in [&components.order, &components.tally, &components.caller] {
+        let output = Command::new(env!("CARGO_BIN_EXE_mortise"))
+            .args(["inspect", "--json"])
+            .arg(file)
+            .output()
+            .expect("the binary starts");
+        let inspection: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(inspection["linking"], "direct", "{}", file.display());
     }
 }

@@ -139,6 +139,49 @@ macro_rules! reflection_answers {
     };
 }
 
+/// Methods that only timers and events call, and services of nothing else.
+#[tokio::test]
+async fn what_is_internal_is_not_described() {
+    use v1::server_reflection_response::MessageResponse;
+    let plugins = Setup::of(Plugin::faults(Isolation::Call)).and(Plugin::order(Isolation::Call));
+    let host = plugins.start().await;
+    let answer = ask!(v1, host, FileContainingSymbol("faults.v1.Faults".into()));
+    let MessageResponse::FileDescriptorResponse(files) = answer else {
+        panic!("{answer:?}")
+    };
+    let described: Vec<_> = files
+        .file_descriptor_proto
+        .iter()
+        .map(|file| FileDescriptorProto::decode(file.as_slice()).expect("a descriptor"))
+        .collect();
+    let methods = described[0].service[0].method.iter().map(|method| method.name());
+    let methods: Vec<_> = methods.collect();
+    assert!(
+        methods.contains(&"Schedule") && !methods.contains(&"Remember"),
+        "{methods:?}"
+    );
+    assert!(
+        described[0].dependency.is_empty(),
+        "the options are the host's business"
+    );
+    for symbol in [
+        "faults.v1.Faults.Remember",
+        "order.v1.OrderTimers",
+        "order.v1.OrderTimers.CancelUnpaid",
+        "order.v1.CancelUnpaidRequest",
+        "mortise.v1.internal",
+    ] {
+        let answer = ask!(v1, host, FileContainingSymbol(symbol.into()));
+        assert!(
+            matches!(answer, MessageResponse::ErrorResponse(_)),
+            "{symbol}: {answer:?}"
+        );
+    }
+    let answer = ask!(v1, host, FileByFilename("order/v1/timers.proto".into()));
+    assert!(matches!(answer, MessageResponse::ErrorResponse(_)), "{answer:?}");
+    host.stop().await;
+}
+
 reflection_answers!(v1_describes_every_service, v1);
 reflection_answers!(v1alpha_describes_every_service, v1alpha);
 

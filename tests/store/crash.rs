@@ -186,7 +186,7 @@ async fn add_items(store: Store, worker: usize) {
             .unwrap();
         match store.commit(transaction).await {
             Ok(_) => writeln!(std::io::stdout().lock(), "committed {worker} {number}").unwrap(),
-            Err(CommitError::Conflict) => tokio::task::yield_now().await,
+            Err(CommitError::Conflict(_)) => tokio::task::yield_now().await,
             Err(other) => panic!("{other:?}"),
         }
     }

@@ -1,9 +1,13 @@
 //! The plugins' state, its events and their delivery, through the public surface and without wasm.
 #![allow(clippy::unwrap_used)]
 
+mod agreement;
 mod anomalies;
+mod answers;
 mod commits;
+mod consumer;
 mod crash;
+mod crash_calls;
 mod delivery;
 // Tests of the host tell a disk less.
 #[allow(dead_code)]
@@ -12,5 +16,12 @@ mod disk;
 mod failures;
 mod model;
 mod opening;
+mod power;
+mod quotas;
+mod recovery;
+mod relaxed;
+mod subscriptions;
 mod support;
+mod timers;
+mod tools;
 mod transactions;

@@ -209,7 +209,7 @@ async fn simulate(seed: u64) {
                 for (submission, log) in submitted.drain(..) {
                     match submission.await {
                         Ok(outcome) => assert!(committed.insert(outcome.sequence.unwrap(), log).is_none()),
-                        Err(CommitError::Conflict) => conflicts += 1,
+                        Err(CommitError::Conflict(_)) => conflicts += 1,
                         Err(other) => panic!("seed {seed}: {other:?}"),
                     }
                 }

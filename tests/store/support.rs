@@ -67,6 +67,10 @@ pub(crate) async fn commit(store: &Store, transaction: Transaction) -> Result<Co
         .expect("the committer answers")
 }
 
+pub(crate) fn is_conflict(outcome: &Result<Committed, CommitError>) -> bool {
+    matches!(outcome, Err(CommitError::Conflict(_)))
+}
+
 pub(crate) fn everything() -> Range {
     range("", None, Direction::Ascending, 1_000)
 }

@@ -20,8 +20,15 @@ pub(crate) struct Faults {
 impl Faults {
     pub(crate) fn disk(&self) -> Disk {
         Disk {
-            memory: InMemoryBackend::new(),
+            memory: Arc::new(InMemoryBackend::new()),
             faults: self.clone(),
+        }
+    }
+
+    /// Works from now on. What was written is there.
+    pub(crate) fn mend(&self) {
+        for flag in [&self.fail_sync, &self.fail_write, &self.fail_read] {
+            flag.store(false, Ordering::SeqCst);
         }
     }
 
@@ -61,9 +68,9 @@ impl Drop for Stalled {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Disk {
-    memory: InMemoryBackend,
+    memory: Arc<InMemoryBackend>,
     faults: Faults,
 }
 

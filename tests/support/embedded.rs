@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use mortise::app::App;
 use mortise::capability::store::Store;
 use mortise::config::{Config, Overrides};
+use redb::StorageBackend;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::admin;
-use super::disk::Disk;
 use super::exposition::Exposition;
 use super::raw::RawClient;
 use super::within_patience;
@@ -27,8 +27,12 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    pub(super) async fn start(config: &Path, folder: TempDir, disk: Disk) -> Self {
-        let data = folder.path().join("data");
+    pub(super) async fn start(
+        config: &Path,
+        folder: TempDir,
+        data: PathBuf,
+        disk: impl StorageBackend,
+    ) -> Self {
         let overrides = Overrides {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             data: Some(data.clone()),
@@ -48,6 +52,10 @@ impl Embedded {
             running: tokio::spawn(running),
             _folder: folder,
         }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A new connection.

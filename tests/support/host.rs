@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use redb::StorageBackend;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
@@ -14,12 +15,12 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::disk::Disk;
 use super::embedded::Embedded;
 use super::log::Log;
 use super::pb::caller::caller_client::CallerClient;
 use super::pb::faults::faults_client::FaultsClient;
 use super::pb::order::order_service_client::OrderServiceClient;
+use super::pb::tally::v1::tally_client::TallyClient;
 use super::plugins::{Plugin, target_folder};
 use super::raw::RawClient;
 use super::{until_some, within_patience};
@@ -139,10 +140,11 @@ impl Setup {
     }
 
     /// Starts it within this process, on a disk of the test's own.
-    pub(crate) async fn embed(self, disk: Disk) -> Embedded {
+    pub(crate) async fn embed(self, disk: impl StorageBackend) -> Embedded {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let data = self.data.unwrap_or_else(|| folder.path().join("data"));
         let config = write_config(folder.path(), self.sections + &self.cache, &self.plugins);
-        Embedded::start(&config, folder, disk).await
+        Embedded::start(&config, folder, data, disk).await
     }
 
     fn spawn(self, address: &str) -> Process {
@@ -248,6 +250,10 @@ impl Host {
 
     pub(crate) fn orders(&self) -> OrderServiceClient<Channel> {
         OrderServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn tally(&self) -> TallyClient<Channel> {
+        TallyClient::new(self.channel())
     }
 
     pub(crate) fn health(&self) -> HealthClient<Channel> {

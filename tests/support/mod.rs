@@ -33,9 +33,19 @@ pub(crate) mod pb {
 
     pub(crate) mod order {
         include!(concat!(env!("OUT_DIR"), "/order.v1.rs"));
+
+        /// Where `tally.v1` looks for what it imports.
+        pub(crate) mod v1 {
+            pub(crate) use super::Order;
+        }
     }
     pub(crate) mod caller {
         include!(concat!(env!("OUT_DIR"), "/caller.v1.rs"));
+    }
+    pub(crate) mod tally {
+        pub(crate) mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/tally.v1.rs"));
+        }
     }
     pub(crate) mod faults {
         include!(concat!(env!("OUT_DIR"), "/faults.v1.rs"));

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 pub(crate) struct Components {
     pub(crate) order: PathBuf,
     pub(crate) caller: PathBuf,
+    pub(crate) tally: PathBuf,
     /// `faults` that says it is version 1.
     pub(crate) faults: PathBuf,
     /// `faults` that says it is version 2.
@@ -65,6 +66,7 @@ fn build() -> Components {
     let built = build("1");
     Components {
         order: keep(&built.join("order.wasm"), &kept.join("order.wasm")),
+        tally: keep(&built.join("tally.wasm"), &kept.join("tally.wasm")),
         caller: keep(&built.join("caller.wasm"), &kept.join("caller.wasm")),
         faults: keep(&built.join("faults.wasm"), &kept.join("faults-1.wasm")),
         faults_2,
@@ -99,6 +101,11 @@ impl Plugin {
     /// The order plugin.
     pub(crate) fn order(isolation: Isolation) -> Self {
         Self::new("order", "order.v1.OrderService", &components().order, isolation)
+    }
+
+    /// The plugin that counts the events of the order plugin, where a subscription says so.
+    pub(crate) fn tally(isolation: Isolation) -> Self {
+        Self::new("tally", "tally.v1.Tally", &components().tally, isolation)
     }
 
     /// The plugin that calls others, which both of its targets are granted to.

@@ -14,8 +14,12 @@
 //! each method, which answers UNIMPLEMENTED until the plugin writes it. A method with
 //! `option idempotency_level = NO_SIDE_EFFECTS;` gets a `ReadCall`, any other a `Call`. The file descriptors
 //! are embedded, which is how the host knows what the plugin serves.
+//!
+//! A proto that imports `mortise/v1/options.proto`, which needs no copy, can mark methods that only timers
+//! and events are to call: `option (mortise.v1.internal) = true;`.
 
 mod error;
+mod options;
 mod service;
 
 use std::collections::BTreeSet;
@@ -25,9 +29,11 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
+use protox::file::{ChainFileResolver, GoogleFileResolver, IncludeFileResolver};
 
 pub use error::Error;
 
+use options::OwnFile;
 use service::Services;
 
 /// The file beside the generated code that the traits embed.
@@ -73,7 +79,7 @@ impl Builder {
     }
 
     /// A directory in which protos and what they import are looked for, relative to the crate. With none it
-    /// is `proto`. `google/protobuf/*.proto` are always there.
+    /// is `proto`. `google/protobuf/*.proto` and `mortise/v1/options.proto` are always there.
     #[must_use]
     pub fn include(mut self, directory: impl Into<PathBuf>) -> Builder {
         self.includes.push(directory.into());
@@ -87,8 +93,8 @@ impl Builder {
         self
     }
 
-    /// A proto of services that the plugin calls, relative to an [include](Builder::include) directory. Each of
-    /// its services becomes a client over `mortise_guest::Upstream`; streaming methods are left out.
+    /// A proto of services that the plugin calls, relative to an [include](Builder::include) directory. Each
+    /// of its services becomes a client over `mortise_guest::Upstream`; streaming methods are left out.
     #[must_use]
     pub fn client(mut self, file: impl Into<PathBuf>) -> Builder {
         self.clients.push(file.into());
@@ -138,17 +144,21 @@ impl Builder {
             return Err(Error::NoProtos);
         }
         let served = self.compile(&self.protos, true)?;
-        service::refuse_streaming(&served)?;
-        write_descriptors(&served, &out_dir.join(DESCRIPTORS))?;
-        let mut files = served.clone();
+        service::refuse_streaming(&served.files)?;
+        write_descriptors(&served.files, &out_dir.join(DESCRIPTORS))?;
+        let mut files = served.files.clone();
         let mut called = BTreeSet::new();
         if !self.clients.is_empty() {
-            files = self.compile(self.protos.iter().chain(&self.clients), true)?;
-            called = service::names(&self.compile(&self.clients, false)?);
-            let served = service::names(&served);
+            files = self.compile(self.protos.iter().chain(&self.clients), true)?.files;
+            called = service::names(&self.compile(&self.clients, false)?.files);
+            let served = service::names(&served.files);
             called.retain(|service| !served.contains(service));
         }
-        prost_config(&out_dir, called)
+        let services = Services {
+            called,
+            internal: served.internal,
+        };
+        prost_config(&out_dir, services)
             .compile_fds(files)
             .map_err(Error::Generate)?;
         self.link_arguments();
@@ -160,7 +170,7 @@ impl Builder {
         &self,
         protos: impl IntoIterator<Item = &'p PathBuf>,
         imports: bool,
-    ) -> Result<FileDescriptorSet, Error> {
+    ) -> Result<Compiled, Error> {
         let default = [PathBuf::from("proto")];
         let includes = if self.includes.is_empty() {
             &default[..]
@@ -170,14 +180,25 @@ impl Builder {
         if let Some(missing) = includes.iter().find(|include| !include.is_dir()) {
             return Err(Error::MissingInclude(missing.clone()));
         }
-        let mut compiler = protox::Compiler::new(includes).map_err(Error::proto)?;
+        let mut resolver = ChainFileResolver::new();
+        for include in includes {
+            resolver.add(IncludeFileResolver::new(include.clone()));
+        }
+        resolver.add(GoogleFileResolver::new());
+        resolver.add(OwnFile);
+        let mut compiler = protox::Compiler::with_file_resolver(resolver);
         compiler.include_source_info(true).include_imports(imports);
         compiler.open_files(protos).map_err(Error::proto)?;
         // Only read when the build succeeds, and cargo repeats a build that failed.
         for path in compiler.files().filter_map(protox::file::FileMetadata::path) {
             println!("cargo:rerun-if-changed={}", path.display());
         }
-        Ok(compiler.file_descriptor_set())
+        let mut files = compiler.file_descriptor_set();
+        options::remove(&mut files);
+        Ok(Compiled {
+            files,
+            internal: options::internal_methods(&compiler.descriptor_pool()),
+        })
     }
 
     fn check_memory(&self) -> Result<(), Error> {
@@ -202,7 +223,14 @@ impl Builder {
     }
 }
 
-fn prost_config(out_dir: &Path, called: BTreeSet<String>) -> prost_build::Config {
+/// Some protos, read.
+struct Compiled {
+    files: FileDescriptorSet,
+    /// Methods that only timers and events may call, as `/package.Service/Method`.
+    internal: BTreeSet<String>,
+}
+
+fn prost_config(out_dir: &Path, services: Services) -> prost_build::Config {
     let mut config = prost_build::Config::new();
     config
         .out_dir(out_dir)
@@ -213,7 +241,7 @@ fn prost_config(out_dir: &Path, called: BTreeSet<String>) -> prost_build::Config
         .btree_map(["."])
         // Messages can be error details, which are known by their type's name.
         .enable_type_names()
-        .service_generator(Box::new(Services { called }));
+        .service_generator(Box::new(services));
     config
 }
 

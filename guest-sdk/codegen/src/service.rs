@@ -39,6 +39,8 @@ pub(crate) fn names(files: &FileDescriptorSet) -> BTreeSet<String> {
 pub(crate) struct Services {
     /// Those that the plugin calls and does not serve.
     pub(crate) called: BTreeSet<String>,
+    /// The methods that only timers and events may call.
+    pub(crate) internal: BTreeSet<String>,
 }
 
 impl ServiceGenerator for Services {
@@ -49,7 +51,7 @@ impl ServiceGenerator for Services {
         {
             write_client(&service, code)
         } else {
-            write_trait(&service, code)
+            write_trait(&service, &self.internal, code)
         };
         written.expect("writing to a string cannot fail");
     }
@@ -101,7 +103,7 @@ impl<'c> {name}Client<'c> {{
     Ok(())
 }
 
-fn write_trait(service: &Service, code: &mut String) -> fmt::Result {
+fn write_trait(service: &Service, internal: &BTreeSet<String>, code: &mut String) -> fmt::Result {
     let name = &service.name;
     comments(&service.comments, 0, code);
     write!(
@@ -125,7 +127,7 @@ pub trait {name}: Sized {{
 ",
     );
     for method in &service.methods {
-        write_entry(service, method, code)?;
+        write_entry(service, method, internal, code)?;
     }
     write!(
         code,
@@ -134,7 +136,37 @@ pub trait {name}: Sized {{
     }};
 }}
 "#
-    )
+    )?;
+    write_methods(service, code)
+}
+
+/// What calls of the methods are scheduled by.
+fn write_methods(service: &Service, code: &mut String) -> fmt::Result {
+    let name = &service.name;
+    write!(
+        code,
+        r#"
+/// The methods of `{name}`, to schedule calls of.
+#[derive(Clone, Copy, Debug)]
+pub struct {name}Method;
+
+#[allow(dead_code)]
+impl {name}Method {{
+"#
+    )?;
+    for method in &service.methods {
+        let path = path(&service.package, &service.proto_name, &method.proto_name);
+        let constant = method.name.trim_start_matches("r#").to_uppercase();
+        let request = &method.input_type;
+        write!(
+            code,
+            r#"    /// `{path}`
+    pub const {constant}: ::mortise_guest::Method<{request}> = ::mortise_guest::Method::new("{path}");
+"#
+        )?;
+    }
+    code.push_str("}\n");
+    Ok(())
 }
 
 /// A handler as it is until the plugin writes it.
@@ -159,15 +191,22 @@ fn write_handler(service: &Service, method: &Method, code: &mut String) -> fmt::
     )
 }
 
-fn write_entry(service: &Service, method: &Method, code: &mut String) -> fmt::Result {
+fn write_entry(
+    service: &Service,
+    method: &Method,
+    internal: &BTreeSet<String>,
+    code: &mut String,
+) -> fmt::Result {
     let read_only = is_read_only(method);
     let runner = if read_only { "unary_read_only" } else { "unary" };
     let path = path(&service.package, &service.proto_name, &method.proto_name);
+    let internal = internal.contains(&path);
     write!(
         code,
         r#"            ::mortise_guest::plugin::Method {{
                 path: "{path}",
                 read_only: {read_only},
+                internal: {internal},
                 handler: |call, request| {{
                     ::mortise_guest::plugin::{runner}(call, request, Self::{name})
                 }},

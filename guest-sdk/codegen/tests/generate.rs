@@ -292,3 +292,73 @@ fn memory_that_cannot_be_is_refused() {
     assert!(shown(builder().initial_memory(100_000).build()).contains("multiple of 65536"));
     assert!(shown(builder().stack_size(131_072).build()).contains("hold the stack"));
 }
+
+const INTERNAL: &str = r#"
+syntax = "proto3";
+package shop.v1;
+import "mortise/v1/options.proto";
+
+service Shop {
+  rpc Sell(SellRequest) returns (SellRequest);
+  rpc Expire(SellRequest) returns (SellRequest) { option (mortise.v1.internal) = true; }
+  rpc Loop(SellRequest) returns (SellRequest) { option (mortise.v1.internal) = false; }
+}
+
+message SellRequest { string thing = 1; }
+"#;
+
+#[test]
+fn a_method_can_be_internal_and_the_option_leaves_no_trace() {
+    let project = Project::new(&[("shop/v1/shop.proto", INTERNAL)]);
+    project
+        .build(&["shop/v1/shop.proto"])
+        .expect("the file needs no copy");
+    let code = project.code("shop.v1");
+    for (method, internal) in [("Sell", false), ("Expire", true), ("Loop", false)] {
+        let entry = format!("path: \"/shop.v1.Shop/{method}\", read_only: false, internal: {internal},");
+        assert!(code.contains(&entry), "no {entry} in {code}");
+    }
+    let files = project.descriptors().file;
+    let names: Vec<_> = files.iter().map(|file| file.name()).collect();
+    assert_eq!(names, ["shop/v1/shop.proto"]);
+    assert!(files[0].dependency.is_empty());
+}
+
+#[test]
+fn imports_keep_their_meaning_without_the_options() {
+    let more = "syntax = \"proto3\";\npackage shop.v1;\nimport \"mortise/v1/options.proto\";\n\
+                import public \"common/v1/money.proto\";\nimport \"google/protobuf/descriptor.proto\";\n\
+                extend google.protobuf.MethodOptions { optional string own = 50001; }\n\
+                message Price { common.v1.Money price = 1; }\n";
+    let project = Project::new(&[("shop/v1/price.proto", more), ("common/v1/money.proto", MONEY)]);
+    project
+        .build(&["shop/v1/price.proto"])
+        .expect("the protos are valid");
+    let files = project.descriptors().file;
+    let price = files
+        .iter()
+        .find(|file| file.name() == "shop/v1/price.proto")
+        .expect("there");
+    assert_eq!(
+        price.dependency,
+        ["common/v1/money.proto", "google/protobuf/descriptor.proto"]
+    );
+    assert_eq!(price.public_dependency, [0]);
+    assert!(
+        files
+            .iter()
+            .any(|file| file.name() == "google/protobuf/descriptor.proto")
+    );
+}
+
+#[test]
+fn each_method_has_a_constant_to_schedule_it_by() {
+    let code = shop().code("shop.v1");
+    for part in [
+        "pub struct ShopMethod;",
+        "pub const GET_SALE: ::mortise_guest::Method<GetSaleRequest> = \
+         ::mortise_guest::Method::new(\"/shop.v1.Shop/GetSale\");",
+    ] {
+        assert!(code.contains(part), "no {part} in {code}");
+    }
+}

@@ -105,6 +105,11 @@ impl KeyWriter {
         self.bytes.push(if value { TRUE } else { FALSE });
     }
 
+    /// Adds elements that are encoded already.
+    fn encoded(&mut self, elements: &[u8]) {
+        self.bytes.extend_from_slice(elements);
+    }
+
     /// Adds the head of a text, to find all texts that begin so.
     pub(super) fn text_head(&mut self, text: &str) {
         self.escaped(TEXT, text.as_bytes());
@@ -268,6 +273,13 @@ impl StoredKey {
                 .ok_or(KeyMismatch { expected: "its end" })
         });
         key.map_err(|mismatch| Status::data_loss("Stored data cannot be read").with_cause(mismatch))
+    }
+}
+
+/// To get, change or delete what a scan has found.
+impl Key for StoredKey {
+    fn write(&self, key: &mut KeyWriter) {
+        key.encoded(&self.bytes);
     }
 }
 

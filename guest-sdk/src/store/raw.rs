@@ -133,6 +133,17 @@ impl Store<'_> {
         Ok(host::store::put(key, value)?)
     }
 
+    /// Writes only if what is there has this version; false means that it has another, or that there is
+    /// nothing.
+    pub fn put_if(&self, key: &[u8], value: &[u8], version: u64) -> Result<bool, Status> {
+        Ok(host::store::put_if(key, value, version)?)
+    }
+
+    /// Deletes only if what is there has this version; false as with [`put_if`](Store::put_if).
+    pub fn delete_if(&self, key: &[u8], version: u64) -> Result<bool, Status> {
+        Ok(host::store::delete_if(key, version)?)
+    }
+
     /// Deletes; false means there was nothing.
     pub fn delete(&self, key: &[u8]) -> Result<bool, Status> {
         Ok(host::store::delete(key)?)

@@ -156,6 +156,17 @@ impl<'c, M: Message + Default> Table<'c, M> {
         Store::new().put(&self.stored_key(key), &message.encode_to_vec())
     }
 
+    /// Stores a message if what is there has this version, as [`get_versioned`](ReadTable::get_versioned)
+    /// gave it, maybe to an earlier call. False means that it has changed since, or is gone.
+    pub fn put_if(&self, key: impl Key, message: &M, version: u64) -> Result<bool, Status> {
+        Store::new().put_if(&self.stored_key(key), &message.encode_to_vec(), version)
+    }
+
+    /// Deletes if what is there has this version; false as with [`put_if`](Table::put_if).
+    pub fn delete_if(&self, key: impl Key, version: u64) -> Result<bool, Status> {
+        Store::new().delete_if(&self.stored_key(key), version)
+    }
+
     /// Deletes; false means there was nothing.
     pub fn delete(&self, key: impl Key) -> Result<bool, Status> {
         Store::new().delete(&self.stored_key(key))

@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::mem;
+use std::time::SystemTime;
 
 use prost::Message;
 
 use super::answer::{Failure, Metadata, Response};
 use super::buckets::Buckets;
 use super::clock::Clock;
+use super::idempotency::Answers;
 use super::request::Request;
 use super::store::{Store, Transaction};
 use super::upstream::Upstreams;
@@ -23,6 +25,7 @@ pub(super) struct State {
     pub(super) max_level: Option<LogLevel>,
     pub(super) store: Store,
     pub(super) store_failure: Option<Status>,
+    pub(super) answers: Answers,
     pub(super) buckets: Buckets,
     pub(super) events: Vec<Event>,
     pub(super) logs: Vec<LogLine>,
@@ -39,6 +42,7 @@ impl Default for State {
             max_level: Some(LogLevel::Trace),
             store: Store::default(),
             store_failure: None,
+            answers: Answers::default(),
             buckets: Buckets::default(),
             events: Vec::new(),
             logs: Vec::new(),
@@ -51,12 +55,18 @@ impl Default for State {
 /// An event that a committed call published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// Different from that of any other event of this host.
+    pub id: String,
+    /// When it was committed.
+    pub time: SystemTime,
     /// The topic.
     pub topic: String,
     /// What events are kept in order by.
     pub key: String,
     /// The encoded message.
     pub payload: Vec<u8>,
+    /// How many deliveries of events led to it; 0 if a client's call published it.
+    pub hops: u32,
 }
 
 impl Event {
@@ -163,7 +173,10 @@ impl<'h> CallInProgress<'h> {
             .id
             .clone()
             .unwrap_or_else(|| format!("call-{}", state.calls));
-        let transaction = Transaction::new(request.read_only);
+        let mut transaction = Transaction::new(request.read_only, request.hops);
+        if let Some(timer) = &request.timer {
+            transaction.settle(&state.store, timer);
+        }
         let current = Current {
             state,
             request,
@@ -202,7 +215,7 @@ impl<'h> CallInProgress<'h> {
             ..
         } = current;
         if result.is_ok() && !expired {
-            let events = state.store.commit(transaction);
+            let events = state.store.commit(transaction, state.clock.now());
             state.events.extend(events);
         }
         *self.home = state;

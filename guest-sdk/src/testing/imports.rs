@@ -111,11 +111,19 @@ pub(crate) mod store {
     }
 
     pub(crate) fn put(key: &[u8], value: &[u8]) -> Result<(), Error> {
-        transact(|transaction, _| transaction.put(key, value))
+        transact(|transaction, store| transaction.put(store, key, value))
     }
 
     pub(crate) fn delete(key: &[u8]) -> Result<bool, Error> {
         transact(|transaction, store| transaction.delete(store, key))
+    }
+
+    pub(crate) fn put_if(key: &[u8], value: &[u8], version: u64) -> Result<bool, Error> {
+        transact(|transaction, store| transaction.put_if(store, key, value, version))
+    }
+
+    pub(crate) fn delete_if(key: &[u8], version: u64) -> Result<bool, Error> {
+        transact(|transaction, store| transaction.delete_if(store, key, version))
     }
 
     pub(super) fn transact<T>(
@@ -138,6 +146,19 @@ pub(crate) mod events {
 
     pub(crate) fn publish(topic: &str, key: &str, payload: &[u8]) -> Result<(), Error> {
         transact(|transaction, _| transaction.publish(topic, key, payload))
+    }
+}
+
+pub(crate) mod timers {
+    use super::store::transact;
+    use crate::bindings::mortise::plugin::types::Error;
+
+    pub(crate) fn schedule(when: u64, method: &str, request: &[u8]) -> Result<String, Error> {
+        transact(|transaction, store| transaction.schedule(store, when, method, request))
+    }
+
+    pub(crate) fn cancel(id: &str) -> Result<bool, Error> {
+        transact(|transaction, store| transaction.cancel(store, id))
     }
 }
 

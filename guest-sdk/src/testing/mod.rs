@@ -31,29 +31,37 @@ mod answer;
 mod buckets;
 mod call;
 mod clock;
+mod idempotency;
 pub(crate) mod imports;
 mod metadata;
 mod refusal;
 mod request;
 mod store;
+mod timers;
 mod upstream;
 
 use std::time::{Duration, SystemTime};
 
 use prost::Message;
 
+use crate::event::{EVENT, TIMER};
 use crate::plugin::{self, Plugin};
 use crate::store::{StoredKey, stored_key};
 use crate::upstream::Reply;
-use crate::{Call, Key, Status, log};
+use crate::{Call, Key, Method, Status, log};
 
 pub use answer::{Failure, Metadata, Response};
 pub use call::{Event, LogLevel, LogLine};
 pub use clock::Clock;
 pub use request::Request;
+pub use timers::{Fired, Timer};
 pub use upstream::UpstreamRequest;
 
 use call::{CallInProgress, State};
+use idempotency::{Scoped, refused};
+
+/// How many deliveries of events may lead from one to the next.
+const MAX_HOPS: u32 = 8;
 
 /// A fake host with its store, its clock and the operator's configuration.
 #[derive(Debug, Default)]
@@ -95,8 +103,8 @@ impl Host {
         self
     }
 
-    /// Grants the target `name`, where `answer` serves `method` (`/package.Service/Method`). Other methods of the
-    /// target answer `UNIMPLEMENTED`; other targets are not granted.
+    /// Grants the target `name`, where `answer` serves `method` (`/package.Service/Method`). Other methods of
+    /// the target answer `UNIMPLEMENTED`; other targets are not granted.
     ///
     /// # Panics
     /// A handler that sends something else than a `Req` panics.
@@ -128,6 +136,14 @@ impl Host {
         answer: impl FnMut(&UpstreamRequest) -> Result<Reply<Vec<u8>>, Status> + 'static,
     ) -> Host {
         self.state.upstreams.script(name, method, Box::new(answer));
+        self
+    }
+
+    /// Sets how many bytes of keys and values the store may keep, and how many keys, as the operator does
+    /// with `max_store_bytes` and `max_store_keys`.
+    #[must_use]
+    pub fn quota(mut self, max_bytes: u64, max_keys: u64) -> Host {
+        self.state.store.quota = store::Quota { max_bytes, max_keys };
         self
     }
 
@@ -168,7 +184,7 @@ impl Host {
     }
 
     /// Runs a method of a plugin from encoded request to encoded response, on the path that it takes in
-    /// WebAssembly.
+    /// WebAssembly. A call with the metadata `idempotency-key` happens once, as with the real host.
     ///
     /// # Errors
     /// As [`call`](Host::call); `UNIMPLEMENTED` when the plugin has no such method.
@@ -181,22 +197,146 @@ impl Host {
         path: &str,
         message: &[u8],
     ) -> Result<Response<Vec<u8>>, Failure> {
+        let found = plugin::methods::<P>().find(|method| method.path == path);
+        if found.is_some_and(|method| method.internal) {
+            return self.unserved(request, path);
+        }
+        self.method::<P>(request, path, message)
+    }
+
+    /// The same for a call that the host itself makes, which may be of an internal method.
+    fn method<P: Plugin>(
+        &mut self,
+        request: Request,
+        path: &str,
+        message: &[u8],
+    ) -> Result<Response<Vec<u8>>, Failure> {
         let method = (0..)
             .zip(plugin::methods::<P>())
             .find(|(_, method)| method.path == path);
         match method {
-            Some((index, method)) => {
-                let request = if method.read_only {
-                    request.read_only()
-                } else {
-                    request
-                };
-                self.run(request, |_| plugin::handle::<P>(index, message))
+            Some((index, method)) if method.read_only => {
+                self.run(request.read_only(), |_| plugin::handle::<P>(index, message))
             }
-            None => self.run(request, |_| {
-                Err(Status::unimplemented(format!("{path} is not served")))
+            Some((index, _)) => self.once(request, path, message, |host, request| {
+                host.run(request, |_| plugin::handle::<P>(index, message))
             }),
+            None => self.unserved(request, path),
         }
+    }
+
+    fn unserved(&mut self, request: Request, path: &str) -> Result<Response<Vec<u8>>, Failure> {
+        self.run(request, |_| {
+            Err(Status::unimplemented(format!("{path} is not served")))
+        })
+    }
+
+    /// Makes the calls of all timers that are due by now, in the order of time, as a host does: each with 30
+    /// s to end, by `mortise:timer`. One that fails is due again later, for the first time after 200 ms, and
+    /// given up when it has failed ten times. Timers that these calls schedule wait for the next time.
+    ///
+    /// # Panics
+    /// As [`call`](Host::call).
+    pub fn fire_timers<P: Plugin>(&mut self) -> Vec<Fired> {
+        let due = self.state.store.timers.due(self.state.clock.now());
+        let mut fired = Vec::new();
+        for timer in due {
+            if !self.state.store.timers.pending.contains_key(&timer.id) {
+                // One before it has cancelled it.
+                continue;
+            }
+            let mut request = Request::new().peer("").principal(TIMER).timeout(timers::TIMEOUT);
+            request.hops = timer.hops;
+            request.timer = Some(timer.id.clone());
+            let result = self.method::<P>(request, &timer.method, &timer.request);
+            if result.is_err() {
+                let now = self.state.clock.now();
+                self.state.store.timers.failed(&timer.id, now);
+            }
+            fired.push(Fired { timer, result });
+        }
+        fired
+    }
+
+    /// The timers that are pending, in the order of time.
+    pub fn timers(&self) -> Vec<Timer> {
+        self.state
+            .store
+            .timers
+            .due(SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::MAX))
+    }
+
+    /// The timers that were given up, the oldest first.
+    pub fn dead_timers(&self) -> &[Timer] {
+        &self.state.store.timers.dead
+    }
+
+    /// Delivers an event to a method, as a host does that has a subscription for it: with the payload as the
+    /// request, the rest in the metadata, by `mortise:event/SOURCE`. The event may be one of another host's
+    /// [`events`](Host::events). A host makes no second call for an event that succeeded; this does what it
+    /// is told.
+    ///
+    /// # Errors
+    /// As [`unary`](Host::unary); `FAILED_PRECONDITION` if eight deliveries led to the event, after which a
+    /// host makes no call for it.
+    ///
+    /// # Panics
+    /// As [`call`](Host::call).
+    pub fn deliver<P: Plugin, Req>(
+        &mut self,
+        source: &str,
+        event: &Event,
+        method: Method<Req>,
+    ) -> Result<Response<Vec<u8>>, Failure> {
+        if event.hops >= MAX_HOPS {
+            let message = format!("{MAX_HOPS} deliveries from plugin to plugin led to the event");
+            return self.run(Request::new(), |_| Err(Status::failed_precondition(message)));
+        }
+        let mut request = Request::new()
+            .peer("")
+            .principal(&format!("{EVENT}{source}"))
+            .timeout(timers::TIMEOUT);
+        request.hops = event.hops + 1;
+        for (name, value) in [
+            ("ce-specversion", "1.0"),
+            ("ce-id", &event.id),
+            ("ce-source", source),
+            ("ce-type", &event.topic),
+            ("ce-subject", &event.key),
+            ("ce-time", &prost_types::Timestamp::from(event.time).to_string()),
+            ("ce-hops", &request.hops.to_string()),
+        ] {
+            if !value.is_empty() {
+                request = request.metadata(name, &percent_encoded(value));
+            }
+        }
+        self.method::<P>(request, method.path(), &event.payload)
+    }
+
+    /// Runs a call, or answers it as an earlier one with the same `idempotency-key` was.
+    fn once(
+        &mut self,
+        request: Request,
+        path: &str,
+        message: &[u8],
+        run: impl FnOnce(&mut Host, Request) -> Result<Response<Vec<u8>>, Failure>,
+    ) -> Result<Response<Vec<u8>>, Failure> {
+        let Some(scoped) = Scoped::of(&request, path).map_err(refused)? else {
+            return run(self, request);
+        };
+        if self.state.store_failure.is_some() {
+            let message = "The store is unavailable; nothing was changed";
+            return Err(refused(Status::unavailable(message)));
+        }
+        let now = self.state.clock.unix_nanos();
+        let recorded = self.state.answers.get(&scoped, message, now).map_err(refused)?;
+        if let Some(response) = recorded {
+            return Ok(response);
+        }
+        let response = run(self, request)?;
+        let now = self.state.clock.unix_nanos();
+        self.state.answers.record(scoped, message, &response, now);
+        Ok(response)
     }
 
     fn run<T>(
@@ -252,6 +392,18 @@ impl Host {
     pub fn stored_len(&self) -> usize {
         self.state.store.len()
     }
+}
+
+/// As a host writes an event's attribute.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'%' | ..=b' ' | 0x7f.. => encoded.push_str(&format!("%{byte:02X}")),
+            plain => encoded.push(char::from(plain)),
+        }
+    }
+    encoded
 }
 
 fn decode<M: Message + Default>(value: &[u8]) -> M {

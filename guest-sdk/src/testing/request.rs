@@ -14,6 +14,10 @@ pub struct Request {
     pub(super) attempt: u32,
     pub(super) trace: Option<TraceContext>,
     pub(super) read_only: bool,
+    /// How many deliveries of events led to the call.
+    pub(super) hops: u32,
+    /// The timer that makes it.
+    pub(super) timer: Option<String>,
 }
 
 impl Default for Request {
@@ -28,6 +32,8 @@ impl Default for Request {
             attempt: 1,
             trace: None,
             read_only: false,
+            hops: 0,
+            timer: None,
         }
     }
 }

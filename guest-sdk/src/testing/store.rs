@@ -2,10 +2,12 @@
 //! of the real host as it is configured by default.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::ops::{AddAssign, Bound, SubAssign};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::call::Event;
 use super::refusal::{invalid, over_limit, read_only};
+use super::timers::{StagedTimers, Timers};
 use crate::bindings::mortise::plugin::store::{Direction, Entry, Page, Range, Versioned};
 use crate::bindings::mortise::plugin::types::Error;
 
@@ -17,16 +19,82 @@ const MAX_PAGE_ENTRIES: usize = 1000;
 const MAX_PAGE_BYTES: usize = 4 << 20;
 const MAX_TOPIC_BYTES: usize = 256;
 
+/// What the store may keep. The real host's default is more than a test will store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quota {
+    pub(super) max_bytes: u64,
+    pub(super) max_keys: u64,
+}
+
+impl Default for Quota {
+    fn default() -> Quota {
+        Quota {
+            max_bytes: 16 << 30,
+            max_keys: 100_000_000,
+        }
+    }
+}
+
+/// By how much writes let keys and bytes grow.
+#[derive(Clone, Copy, Debug, Default)]
+struct Growth {
+    keys: i64,
+    bytes: i64,
+}
+
+impl Growth {
+    /// Of a value of `after` bytes, or none, in the place of one of `before`.
+    fn of(key: &[u8], after: Option<usize>, before: Option<usize>) -> Growth {
+        let size = |value: Option<usize>| value.map_or(0, |value| (key.len() + value) as i64);
+        Growth {
+            keys: i64::from(after.is_some()) - i64::from(before.is_some()),
+            bytes: size(after) - size(before),
+        }
+    }
+}
+
+impl AddAssign for Growth {
+    fn add_assign(&mut self, other: Growth) {
+        self.keys += other.keys;
+        self.bytes += other.bytes;
+    }
+}
+
+impl SubAssign for Growth {
+    fn sub_assign(&mut self, other: Growth) {
+        self.keys -= other.keys;
+        self.bytes -= other.bytes;
+    }
+}
+
 /// Committed entries with the number of the commit that wrote each.
 #[derive(Debug, Default)]
 pub(super) struct Store {
+    pub(super) quota: Quota,
     entries: BTreeMap<Vec<u8>, (Vec<u8>, u64)>,
+    kept: Growth,
+    pub(super) timers: Timers,
     commits: u64,
 }
 
 impl Store {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    fn check_quota(&self, all: Growth, growth: Growth) -> Result<(), Error> {
+        let over =
+            |kept: i64, growth: i64, max: u64| growth > 0 && kept > i64::try_from(max).unwrap_or(i64::MAX);
+        let Quota { max_bytes, max_keys } = self.quota;
+        if over(self.kept.bytes + all.bytes, growth.bytes, max_bytes) {
+            let message = "the plugin would keep more bytes than its quota";
+            return Err(over_limit(message, max_bytes as usize));
+        }
+        if over(self.kept.keys + all.keys, growth.keys, max_keys) {
+            let message = "the plugin would keep more keys than its quota";
+            return Err(over_limit(message, max_keys as usize));
+        }
+        Ok(())
     }
 
     /// The committed value at a key.
@@ -42,15 +110,31 @@ impl Store {
             .map(|(key, (value, _))| (key.as_slice(), value.as_slice()))
     }
 
-    pub(super) fn commit(&mut self, transaction: Transaction) -> Vec<Event> {
-        self.commits += u64::from(!transaction.writes.is_empty());
-        for (key, value) in transaction.writes {
+    /// The events, which have their ids and time now.
+    pub(super) fn commit(&mut self, transaction: Transaction, now: SystemTime) -> Vec<Event> {
+        let Transaction {
+            writes,
+            mut events,
+            timers,
+            growth,
+            ..
+        } = transaction;
+        let is_empty = writes.is_empty() && events.is_empty() && timers.is_empty();
+        self.commits += u64::from(!is_empty);
+        self.kept += growth;
+        self.timers.count_scheduled(&timers);
+        self.timers.apply(timers);
+        for (index, event) in events.iter_mut().enumerate() {
+            event.id = format!("test-{}-{index}", self.commits);
+            event.time = now;
+        }
+        for (key, value) in writes {
             match value {
                 Some(value) => self.entries.insert(key, (value, self.commits)),
                 None => self.entries.remove(&key),
             };
         }
-        transaction.events
+        events
     }
 }
 
@@ -61,14 +145,19 @@ pub(super) struct Transaction {
     /// None stands for a deletion.
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     events: Vec<Event>,
+    /// Of the store, if the call commits.
+    growth: Growth,
+    timers: StagedTimers,
+    hops: u32,
     operations: usize,
     staged_bytes: usize,
 }
 
 impl Transaction {
-    pub(super) fn new(read_only: bool) -> Transaction {
+    pub(super) fn new(read_only: bool, hops: u32) -> Transaction {
         Transaction {
             read_only,
+            hops,
             ..Transaction::default()
         }
     }
@@ -102,13 +191,13 @@ impl Transaction {
         if self.read(store, key).is_some() {
             return Ok(false);
         }
-        self.stage(key, Some(value))?;
+        self.stage(store, key, Some(value))?;
         Ok(true)
     }
 
-    pub(super) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+    pub(super) fn put(&mut self, store: &Store, key: &[u8], value: &[u8]) -> Result<(), Error> {
         self.begin_write(key, value)?;
-        self.stage(key, Some(value))
+        self.stage(store, key, Some(value))
     }
 
     pub(super) fn delete(&mut self, store: &Store, key: &[u8]) -> Result<bool, Error> {
@@ -116,8 +205,37 @@ impl Transaction {
         if self.read(store, key).is_none() {
             return Ok(false);
         }
-        self.stage(key, None)?;
+        self.stage(store, key, None)?;
         Ok(true)
+    }
+
+    pub(super) fn put_if(
+        &mut self,
+        store: &Store,
+        key: &[u8],
+        value: &[u8],
+        version: u64,
+    ) -> Result<bool, Error> {
+        self.begin_write(key, value)?;
+        if !self.is_at(store, key, version) {
+            return Ok(false);
+        }
+        self.stage(store, key, Some(value))?;
+        Ok(true)
+    }
+
+    pub(super) fn delete_if(&mut self, store: &Store, key: &[u8], version: u64) -> Result<bool, Error> {
+        self.begin_write(key, &[])?;
+        if !self.is_at(store, key, version) {
+            return Ok(false);
+        }
+        self.stage(store, key, None)?;
+        Ok(true)
+    }
+
+    fn is_at(&self, store: &Store, key: &[u8], version: u64) -> bool {
+        self.read(store, key)
+            .is_some_and(|found| found.version == version)
     }
 
     pub(super) fn publish(&mut self, topic: &str, key: &str, payload: &[u8]) -> Result<(), Error> {
@@ -130,15 +248,51 @@ impl Transaction {
         }
         self.stage_bytes(topic.len() + key.len() + payload.len())?;
         self.events.push(Event {
+            // It gets these when it is committed.
+            id: String::new(),
+            time: UNIX_EPOCH,
             topic: topic.into(),
             key: key.into(),
             payload: payload.into(),
+            hops: self.hops,
         });
         Ok(())
     }
 
+    pub(super) fn schedule(
+        &mut self,
+        store: &Store,
+        when: u64,
+        method: &str,
+        request: &[u8],
+    ) -> Result<String, Error> {
+        self.begin_write(&[], &[])?;
+        let id = self
+            .timers
+            .schedule(&store.timers, when, method, request, self.hops)?;
+        self.stage_bytes(method.len() + request.len())?;
+        Ok(id)
+    }
+
+    pub(super) fn cancel(&mut self, store: &Store, id: &str) -> Result<bool, Error> {
+        self.begin_write(&[], &[])?;
+        Ok(self.timers.settle(&store.timers, id))
+    }
+
+    /// The timer that this call is made for is there no more once it has committed.
+    pub(super) fn settle(&mut self, store: &Store, id: &str) {
+        self.timers.settle(&store.timers, id);
+    }
+
     pub(super) fn scan(&mut self, store: &Store, range: &Range) -> Result<Page, Error> {
         self.count_operations(1)?;
+        check_range(range)?;
+        if range.end.as_ref() == Some(&range.start) {
+            return Ok(Page {
+                entries: Vec::new(),
+                cursor: None,
+            });
+        }
         let (start, end) = bounds(range)?;
         let keys: BTreeSet<&Vec<u8>> = {
             let range = (start.as_ref(), end.as_ref());
@@ -147,32 +301,33 @@ impl Transaction {
                 .chain(self.writes.range::<Vec<u8>, _>(range).map(|(key, _)| key))
                 .collect()
         };
-        let keys: Box<dyn Iterator<Item = &Vec<u8>>> = match range.direction {
+        let mut keys: Box<dyn Iterator<Item = &Vec<u8>>> = match range.direction {
             Direction::Ascending => Box::new(keys.into_iter()),
             Direction::Descending => Box::new(keys.into_iter().rev()),
         };
         let limit = MAX_PAGE_ENTRIES.min(range.limit as usize);
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
-        for key in keys {
+        // As with the real host, a page that is full does not know whether it is the last.
+        while entries.len() < limit && bytes < MAX_PAGE_BYTES {
+            let Some(key) = keys.next() else {
+                return Ok(Page {
+                    entries,
+                    cursor: None,
+                });
+            };
             let Some(Versioned { value, version }) = self.read(store, key) else {
                 continue;
             };
             bytes += key.len() + value.len();
-            if entries.len() == limit || (bytes > MAX_PAGE_BYTES && !entries.is_empty()) {
-                let cursor = entries.last().map(|last| cursor(&range.direction, &last.key));
-                return Ok(Page { entries, cursor });
-            }
             entries.push(Entry {
                 key: key.clone(),
                 value,
                 version,
             });
         }
-        Ok(Page {
-            entries,
-            cursor: None,
-        })
+        let cursor = entries.last().map(|last| cursor(&range.direction, &last.key));
+        Ok(Page { entries, cursor })
     }
 
     fn read(&self, store: &Store, key: &[u8]) -> Option<Versioned> {
@@ -198,7 +353,7 @@ impl Transaction {
         Ok(())
     }
 
-    fn stage(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
+    fn stage(&mut self, store: &Store, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
         let size = |value: Option<&[u8]>| key.len() + value.map_or(0, <[u8]>::len);
         let replaced = self.writes.get(key).map_or(0, |old| size(old.as_deref()));
         self.staged_bytes -= replaced;
@@ -206,7 +361,25 @@ impl Transaction {
             self.staged_bytes += replaced;
             return Err(error);
         }
+        if let Err(error) = self.count_growth(store, key, value) {
+            self.staged_bytes = self.staged_bytes - size(value) + replaced;
+            return Err(error);
+        }
         self.writes.insert(key.to_owned(), value.map(<[u8]>::to_owned));
+        Ok(())
+    }
+
+    /// Counts a write, unless it lets the store grow beyond its quota.
+    fn count_growth(&mut self, store: &Store, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
+        let kept = store.entries.get(key).map(|(value, _)| value.len());
+        let mut growth = Growth::of(key, value.map(<[u8]>::len), kept);
+        if let Some(staged) = self.writes.get(key) {
+            growth -= Growth::of(key, staged.as_ref().map(Vec::len), kept);
+        }
+        let mut all = self.growth;
+        all += growth;
+        store.check_quota(all, growth)?;
+        self.growth = all;
         Ok(())
     }
 
@@ -242,8 +415,7 @@ fn check_key(key: &[u8]) -> Result<(), Error> {
 
 type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
-/// The part of a range that its cursor leaves. An empty one is written as a range that contains nothing.
-fn bounds(range: &Range) -> Result<Bounds, Error> {
+fn check_range(range: &Range) -> Result<(), Error> {
     check_key(&range.start)?;
     if let Some(end) = &range.end {
         check_key(end)?;
@@ -254,6 +426,11 @@ fn bounds(range: &Range) -> Result<Bounds, Error> {
     if range.limit == 0 {
         return Err(invalid("the limit of a scan must be at least 1"));
     }
+    Ok(())
+}
+
+/// The part of a range that its cursor leaves. An empty one is written as a range that contains nothing.
+fn bounds(range: &Range) -> Result<Bounds, Error> {
     let mut start = Bound::Included(range.start.clone());
     let mut end = range.end.clone().map_or(Bound::Unbounded, Bound::Excluded);
     if let Some(cursor) = &range.cursor {

@@ -1,6 +1,6 @@
 use std::fmt::Debug;
 
-use mortise_guest::store::{FromKey, Key, StoredKey};
+use mortise_guest::store::{FromKey, Key, RawScan, StoredKey};
 use mortise_guest::testing::Host;
 
 use crate::ok;
@@ -164,4 +164,45 @@ fn keys_are_shown_to_people() {
         .collect::<Vec<_>>();
     assert_eq!(shown, ["a b/-5/true"]);
     assert_eq!(ordered([vec![0u8, 255]])[0].to_string(), "00ff");
+}
+
+/// Other languages go by the page.
+#[test]
+fn keys_are_as_documented() {
+    let page = include_str!("../../../docs/keys.md");
+    let documented = |key: &str| {
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{key}` |")));
+        let line = line.unwrap_or_else(|| panic!("no example of {key}"));
+        let bytes = line.rsplit('`').nth(1).expect("bytes in quotes").replace(' ', "");
+        let digits = bytes.as_bytes().chunks(2);
+        let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).expect("ASCII"), 16);
+        digits
+            .map(|digits| byte(digits).expect("hexadecimal"))
+            .collect::<Vec<u8>>()
+    };
+    #[track_caller]
+    fn check(documented: Vec<u8>, table: &str, key: impl Key) {
+        let mut host = Host::new();
+        ok(&mut host, |call| call.table::<()>(table).put(&key, &()));
+        let page = ok(&mut host, |call| {
+            call.store().scan(RawScan {
+                start: Vec::new(),
+                end: None,
+                cursor: None,
+                descending: false,
+                limit: 10,
+            })
+        });
+        assert_eq!(page.entries[0].key, documented);
+    }
+    check(documented(r#"("stock", "tea")"#), "stock", "tea");
+    for number in [0, 255, 256, -1, -256] {
+        check(documented(&format!(r#"("n", {number})"#)), "n", number);
+    }
+    check(documented(r#"("n", "a\0b")"#), "n", "a\0b");
+    check(documented(r#"("n", true)"#), "n", true);
+    let indexed = documented(r#"("orders.by_customer", "ann", 3, "o1")"#);
+    check(indexed, "orders.by_customer", ("ann", 3, "o1"));
 }

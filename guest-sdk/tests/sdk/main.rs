@@ -8,6 +8,8 @@ mod config;
 mod deadline;
 mod details;
 mod events;
+mod idempotency;
+mod indexes;
 mod keys;
 mod limits;
 mod logging;
@@ -16,6 +18,7 @@ mod plugin;
 mod readme;
 mod status;
 mod tables;
+mod timers;
 mod transactions;
 mod upstream;
 

@@ -193,7 +193,8 @@ fn scans_go_on_page_by_page() {
         &mut host,
         &Scan::range(("eu", 2)..("eux", 1)).descending().limit(2),
     );
-    assert_eq!(down, [vec!["eu/5", "eu/4"], vec!["eu/3", "eu/2"]]);
+    // A page that is full does not know that it is the last.
+    assert_eq!(down, [vec!["eu/5", "eu/4"], vec!["eu/3", "eu/2"], vec![]]);
 }
 
 #[test]

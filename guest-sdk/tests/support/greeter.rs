@@ -38,11 +38,13 @@ pub trait Greeter: Sized {
             Method {
                 path: "/test.v1.Greeter/Greet",
                 read_only: false,
+                internal: false,
                 handler: |call, request| unary(call, request, Self::greet),
             },
             Method {
                 path: "/test.v1.Greeter/Recall",
                 read_only: true,
+                internal: false,
                 handler: |call, request| unary_read_only(call, request, Self::recall),
             },
         ],
@@ -63,6 +65,7 @@ pub trait Farewell: Sized {
         methods: &[Method {
             path: "/test.v1.Farewell/Part",
             read_only: false,
+            internal: false,
             handler: |call, request| unary(call, request, Self::part),
         }],
         descriptors: b"",

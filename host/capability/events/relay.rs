@@ -189,7 +189,15 @@ impl Worker {
                 .outbox
                 .after(delivered, options.max_batch_events, options.max_batch_bytes)
             else {
-                return;
+                // A store that has failed may be opened anew.
+                if self.outbox.is_closed() {
+                    return;
+                }
+                tokio::select! {
+                    _ = published.changed() => {}
+                    _ = self.stopped.changed() => return,
+                }
+                continue;
             };
             let Some(last) = events.last() else {
                 tokio::select! {
@@ -239,7 +247,7 @@ impl Worker {
                     return true;
                 }
                 Err(error) => {
-                    if self.outbox.cursor(&self.name).is_err() || !self.failed(&error.to_string()).await {
+                    if self.outbox.is_closed() || !self.failed(&error.to_string()).await {
                         return false;
                     }
                 }

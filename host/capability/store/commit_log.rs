@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::read_set::{End, ReadSet};
+use super::read_set::{Read, ReadSet};
 use crate::capability::Namespace;
 
 /// The keys written by recent commits: enough to tell whether anything that a transaction read has changed
@@ -51,12 +51,19 @@ impl CommitLog {
             return false;
         };
         let newer = |sequence: &u64| *sequence > snapshot;
-        let key_changed = |key: &Bytes| written.get(key).is_some_and(newer);
-        let range_changed = |(start, end): (&Bytes, &End)| match end {
-            End::Before(end) => written.range(start.clone()..end.clone()).any(|(_, s)| newer(s)),
-            End::Unbounded => written.range(start.clone()..).any(|(_, s)| newer(s)),
-        };
-        reads.keys().iter().any(key_changed) || reads.ranges().any(range_changed)
+        reads.iter().any(|read| read.covers_any(written, newer))
+    }
+
+    /// Whether what was read is known to have been written after `snapshot`.
+    pub(super) fn changed(&self, namespace: &Namespace, snapshot: u64, read: Read<'_>) -> bool {
+        let written = self.written.get(namespace);
+        written.is_some_and(|written| read.covers_any(written, |sequence| *sequence > snapshot))
+    }
+
+    /// Whether `key` was written after `snapshot`.
+    pub(super) fn key_conflicts(&self, namespace: &Namespace, snapshot: u64, key: &[u8]) -> bool {
+        let written = || self.written.get(namespace)?.get(key);
+        snapshot < self.floor || written().is_some_and(|sequence| *sequence > snapshot)
     }
 
     pub(super) fn record(&mut self, namespace: Namespace, sequence: u64, keys: Vec<Bytes>) {
@@ -118,6 +125,7 @@ impl CommitLog {
 
 #[cfg(test)]
 mod tests {
+    use super::super::read_set::End;
     use super::*;
 
     fn order() -> Namespace {

@@ -1,45 +1,78 @@
 //! The one thread that commits. It takes what waits in the queue, validates it in order, writes all that is
-//! valid as one durable batch, publishes the new snapshot, and only then answers.
+//! valid as one batch, publishes the new snapshot, and only then answers. A batch is durable unless all of
+//! its commits are relaxed.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use redb::Durability;
 use tokio::sync::oneshot;
 
 use super::Shared;
 use super::commit_log::CommitLog;
 use super::queue::{Commit, Request, answer};
+use super::quota::Tally;
+use super::read_set::Rewritten;
 use super::snapshot::Snapshot;
 use super::submission::{CommitError, Committed, Outcome};
 use super::writer::{Accepted, WriteError, Writer};
+use crate::capability::Namespace;
 
 /// The most commits in one batch: bounds how long the first of them waits for the others.
 const MAX_BATCH_COMMITS: usize = 1_024;
 /// The most bytes in one batch, which redb holds in memory until they are durable.
 const MAX_BATCH_BYTES: usize = 16 << 20;
+/// How soon it is noticed that a read has failed while nothing is committed.
+const LOOK_FOR_FAILURE: Duration = Duration::from_secs(1);
 
 pub(super) struct Committer {
     shared: Arc<Shared>,
     requests: Receiver<Request>,
     writer: Writer,
+    relaxed: Relaxed,
     log: CommitLog,
+    /// What `log` knows the keys of recorded answers under.
+    answers: Namespace,
+    /// What it knows the host's own rows under.
+    host: Namespace,
     /// Those that may still be in use, oldest first.
     snapshots: Vec<(u64, Weak<Snapshot>)>,
 }
 
-/// What becomes durable together, and who waits for it.
+/// What is written and not on the disk yet.
+#[derive(Default)]
+struct Relaxed {
+    /// When it must be.
+    due: Option<Instant>,
+    /// Whether events and deferred calls are among it, which the host's own workers are to hear of then.
+    events: bool,
+    calls: bool,
+}
+
+/// Why a committer ended.
+pub(super) enum End {
+    /// The queue is closed, and everything in it done.
+    Drained,
+    /// The disk or the file failed.
+    Failed,
+}
+
+/// What is written together, and who waits for it.
 #[derive(Default)]
 struct Batch {
+    /// Whether anybody waits for the disk.
+    durable: bool,
     commits: Vec<Accepted>,
+    tally: Tally,
     cursors_moved: bool,
     /// Of the requests about cursors.
     cursor_outcomes: Vec<oneshot::Sender<Outcome>>,
-    /// Of the commits that were in conflict. They learn it when the batch is over: to run the call again
-    /// before the commit it lost to is visible would lose again.
-    conflicts: Vec<oneshot::Sender<Outcome>>,
+    /// Of the commits that were in conflict or found no room. They learn it when the batch is over: to run
+    /// the call again before the commit it lost to is visible, or before room is made, would lose again.
+    refused: Vec<(oneshot::Sender<Outcome>, CommitError)>,
 }
 
 impl Committer {
@@ -49,25 +82,70 @@ impl Committer {
             shared,
             requests,
             writer,
+            relaxed: Relaxed::default(),
             log,
+            answers: Namespace::of_host("/answers"),
+            host: Namespace::of_host("/host"),
             snapshots: Vec::new(),
         };
-        committer.publish();
+        committer.publish(true);
         committer
     }
 
-    /// Runs until the queue is closed and drained.
-    pub(super) fn run(mut self) {
-        let shared = self.shared.clone();
-        let drained = catch_unwind(AssertUnwindSafe(|| {
-            while let Ok(first) = self.requests.recv() {
-                self.process(first);
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    /// Closes the file. Gives the number of the last commit, and the queue.
+    pub(super) fn give_up(self) -> (u64, Receiver<Request>) {
+        (self.writer.sequence(), self.requests)
+    }
+
+    /// Runs until the queue is closed and drained, or the store has failed.
+    pub(super) fn run(&mut self) -> End {
+        loop {
+            let now = Instant::now();
+            if self.relaxed.due.is_some_and(|due| due <= now) {
+                self.flush();
             }
-        }));
-        match drained {
-            Ok(()) => shared.close(),
-            // Calls must not go on reading from a store that can no longer commit.
-            Err(_) => shared.fail(&"the committer panicked"),
+            if self.shared.has_failed() {
+                return End::Failed;
+            }
+            let wait = self.relaxed.due.map_or(LOOK_FOR_FAILURE, |due| due - now);
+            match self.requests.recv_timeout(wait) {
+                Ok(first) => self.process(first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.flush();
+                    return End::Drained;
+                }
+            }
+        }
+    }
+
+    /// Brings relaxed commits to the disk.
+    fn flush(&mut self) {
+        if self.relaxed.due.is_none() {
+            return;
+        }
+        match self.writer.flush() {
+            Ok(()) => {
+                self.shared.all_durable();
+                self.durable();
+            }
+            Err(WriteError::BeforeCommit(cause)) => self.shared.fail(&cause),
+            Err(WriteError::DuringCommit(cause)) => self.shared.fail(&cause),
+        }
+    }
+
+    /// Everything written is on the disk.
+    fn durable(&mut self) {
+        let relaxed = std::mem::take(&mut self.relaxed);
+        if relaxed.events {
+            self.shared.published.send_replace(self.writer.sequence());
+        }
+        if relaxed.calls {
+            self.shared.scheduled.send_replace(self.writer.sequence());
         }
     }
 
@@ -86,13 +164,13 @@ impl Committer {
                 next = self.requests.try_recv().ok();
             }
         }
-        let conflicts = std::mem::take(&mut batch.conflicts);
-        if !batch.commits.is_empty() || batch.cursors_moved {
+        let refused = std::mem::take(&mut batch.refused);
+        if !batch.commits.is_empty() || batch.cursors_moved || self.writer.sweep_is_due() {
             self.commit(batch);
         }
-        conflicts
-            .into_iter()
-            .for_each(|outcome| answer(outcome, Err(CommitError::Conflict)));
+        for (outcome, error) in refused {
+            answer(outcome, Err(error));
+        }
     }
 
     fn admit(&mut self, request: Request, batch: &mut Batch) {
@@ -103,7 +181,7 @@ impl Committer {
             Request::Commit(commit) => self.validate(commit, batch),
             Request::Attach { sinks, outcome } => {
                 self.writer.attach(sinks);
-                batch.cursors_moved = true;
+                (batch.cursors_moved, batch.durable) = (true, true);
                 batch.cursor_outcomes.push(outcome);
             }
             Request::Advance {
@@ -112,7 +190,7 @@ impl Committer {
                 outcome,
             } => {
                 self.writer.advance(&sink, through);
-                batch.cursors_moved = true;
+                (batch.cursors_moved, batch.durable) = (true, true);
                 batch.cursor_outcomes.push(outcome);
             }
         }
@@ -125,30 +203,77 @@ impl Committer {
             return;
         }
         if let Some(snapshot) = commit.snapshot.take()
-            && self
-                .log
-                .conflicts(&commit.namespace, snapshot.sequence, &commit.reads)
+            && self.conflicts(&commit, snapshot.sequence)
         {
             self.shared.metrics.conflicts.increment();
-            return batch.conflicts.push(commit.outcome);
+            let over = self.contended(&commit, snapshot.sequence);
+            let error = CommitError::Conflict(over);
+            return batch.refused.push((commit.outcome, error));
         }
-        let Some(sequence) = self.writer.accept(&commit.events, &self.shared.options) else {
-            return answer(
-                commit.outcome,
-                Err(CommitError::Unavailable("the outbox of events is full")),
-            );
+        // Only this thread replaces the snapshot: it is the state that the batch changes.
+        if let Some(state) = self.shared.snapshot.load_full() {
+            match batch.tally.admit(&commit, &batch.commits, &state) {
+                Ok(true) => {}
+                Ok(false) => {
+                    return batch.refused.push((commit.outcome, CommitError::Conflict(None)));
+                }
+                Err(error) => {
+                    self.shared.read_failed(&error);
+                    return answer(
+                        commit.outcome,
+                        Err(CommitError::Unavailable("the store has failed")),
+                    );
+                }
+            }
+        }
+        let sequence = match self.writer.accept(&commit, &self.shared.options) {
+            Ok(sequence) => sequence,
+            Err(full) => {
+                return batch
+                    .refused
+                    .push((commit.outcome, CommitError::Unavailable(full)));
+            }
         };
+        if let Some((key, _)) = commit.answer.recorded() {
+            let key = Bytes::copy_from_slice(key);
+            self.log.record(self.answers.clone(), sequence, vec![key]);
+        }
         let keys = commit.writes.keys().cloned().collect();
         self.log.record(commit.namespace.clone(), sequence, keys);
+        let keys = commit.host.writes.keys().cloned().collect();
+        self.log.record(self.host.clone(), sequence, keys);
+        batch.durable |= commit.plugin.durability == super::Durability::Commit || commit.host.durable;
         batch.commits.push(Accepted { sequence, commit });
+    }
+
+    /// Whether what `commit` has read was changed after its snapshot.
+    fn conflicts(&self, commit: &Commit, snapshot: u64) -> bool {
+        let answer = commit.answer.key.as_ref();
+        self.log.conflicts(&commit.namespace, snapshot, &commit.reads)
+            || self.log.conflicts(&self.host, snapshot, &commit.host.reads)
+            || answer.is_some_and(|key| self.log.key_conflicts(&self.answers, snapshot, key))
+    }
+
+    /// The first, in an order that all calls share, of what `commit` writes and others have changed.
+    fn contended(&self, commit: &Commit, snapshot: u64) -> Option<Rewritten> {
+        let written = commit.reads.written_by(&commit.writes);
+        let changed = written.filter(|read| self.log.changed(&commit.namespace, snapshot, *read));
+        changed
+            .map(|read| read.rewritten(&commit.namespace, &self.shared.hashing))
+            .min()
     }
 
     fn commit(&mut self, batch: Batch) {
         let began = Instant::now();
-        let error = match self.writer.write(&batch.commits, batch.cursors_moved) {
+        let durability = if batch.durable {
+            Durability::Immediate
+        } else {
+            Durability::None
+        };
+        let error = match self.writer.write(&batch.commits, batch.cursors_moved, durability) {
             Ok(()) => {
                 self.count(&batch, began);
-                self.publish();
+                self.publish(batch.durable);
                 return self.acknowledge(batch);
             }
             Err(WriteError::BeforeCommit(cause)) => {
@@ -181,14 +306,15 @@ impl Committer {
         }
     }
 
-    /// Makes what is durable visible to the transactions that begin from now on.
-    fn publish(&mut self) {
+    /// Makes what is written visible to the transactions that begin from now on; if it is on the disk, to all
+    /// that leaves the host as well.
+    fn publish(&mut self, durable: bool) {
         match self.writer.snapshot() {
             Ok(snapshot) => {
                 let snapshot = Arc::new(snapshot);
                 self.snapshots
                     .push((snapshot.sequence, Arc::downgrade(&snapshot)));
-                self.shared.publish(snapshot);
+                self.shared.publish(snapshot, durable);
             }
             Err(cause) => self.shared.fail(&cause),
         }
@@ -205,10 +331,10 @@ impl Committer {
         metrics.undelivered_bytes.set(bytes);
     }
 
-    fn acknowledge(&self, batch: Batch) {
-        let mut published = false;
+    fn acknowledge(&mut self, batch: Batch) {
         for Accepted { sequence, commit } in batch.commits {
-            published |= !commit.events.is_empty();
+            self.relaxed.events |= !commit.events.is_empty();
+            self.relaxed.calls |= commit.host.schedules;
             answer(
                 commit.outcome,
                 Ok(Committed {
@@ -219,8 +345,11 @@ impl Committer {
         for outcome in batch.cursor_outcomes {
             answer(outcome, Ok(Committed { sequence: None }));
         }
-        if published {
-            self.shared.published.send_replace(self.writer.sequence());
+        if batch.durable {
+            self.durable();
+        } else {
+            let due = || Instant::now() + self.shared.options.relaxed_window;
+            self.relaxed.due.get_or_insert_with(due);
         }
     }
 }

@@ -4,7 +4,7 @@
 use redb::TableDefinition;
 
 /// The version of everything below. It changes when an older host could not read what a newer one writes.
-pub(super) const FORMAT_VERSION: u64 = 1;
+pub(super) const FORMAT_VERSION: u64 = 2;
 
 /// Single numbers, by the keys below.
 pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("/meta");
@@ -16,8 +16,8 @@ pub(super) const META_OUTBOX_BYTES: &str = "outbox-bytes";
 
 /// Commit sequence number and index within the commit.
 pub(super) type OutboxKey = (u64, u32);
-/// Nanoseconds since the Unix epoch, plugin, topic, key, payload.
-pub(super) type OutboxRow = (u64, &'static str, &'static str, &'static str, &'static [u8]);
+/// Nanoseconds since the Unix epoch, hops, plugin, topic, key, payload.
+pub(super) type OutboxRow = (u64, u32, &'static str, &'static str, &'static str, &'static [u8]);
 /// Events that some sink has not acknowledged.
 pub(super) const OUTBOX: TableDefinition<'static, OutboxKey, OutboxRow> = TableDefinition::new("/outbox");
 /// Per sink, the last event it acknowledged; (0, 0) if none, because sequence numbers begin at 1.
@@ -30,3 +30,21 @@ pub(super) type DataRow = (u64, &'static [u8]);
 pub(super) fn data(namespace: &str) -> TableDefinition<'_, &'static [u8], DataRow> {
     TableDefinition::new(namespace)
 }
+
+/// Rows of the host's own that change in the transactions of plugins: see `deferred`.
+pub(super) const HOST: TableDefinition<'static, &'static [u8], DataRow> = TableDefinition::new("/host");
+
+/// A plugin's entries and recorded answers, as `Usage` counts them.
+pub(super) type UsageRow = (u64, u64, u64, u64);
+/// By the plugin's name.
+pub(super) const USAGE: TableDefinition<'static, &str, UsageRow> = TableDefinition::new("/usage");
+
+/// When it was recorded, in nanoseconds since the Unix epoch; the plugin; the answer.
+pub(super) type AnswerRow = (u64, &'static str, &'static [u8]);
+/// Answers recorded under idempotency keys.
+pub(super) const ANSWERS: TableDefinition<'static, &'static [u8; 32], AnswerRow> =
+    TableDefinition::new("/answers");
+/// When an answer was recorded, and its key.
+pub(super) type AnswerAge = (u64, &'static [u8; 32]);
+/// The keys of [`ANSWERS`] from the oldest to the newest.
+pub(super) const ANSWER_AGES: TableDefinition<'static, AnswerAge, ()> = TableDefinition::new("/answer-ages");

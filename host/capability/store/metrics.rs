@@ -24,6 +24,10 @@ pub struct StoreMetrics {
     pub undelivered: Gauge,
     /// The same in bytes.
     pub undelivered_bytes: Gauge,
+    /// Calls that were given up.
+    pub dead_letters: Counter,
+    /// Those of them that made way for newer ones.
+    pub dead_letters_dropped: Counter,
     published: Mutex<BTreeMap<Namespace, u64>>,
 }
 

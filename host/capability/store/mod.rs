@@ -13,8 +13,10 @@
 //! Commits are totally ordered and numbered from 1. A read/write transaction is placed at its commit, a
 //! read-only one at its snapshot, which contains every commit acknowledged before its first read.
 
+mod answers;
 mod commit_log;
 mod committer;
+mod deferred;
 mod layout;
 mod lock;
 mod metrics;
@@ -22,14 +24,20 @@ mod open;
 mod options;
 mod outbox;
 mod queue;
+mod quota;
 mod read_set;
+mod recovery;
 mod scan;
 mod snapshot;
 mod submission;
+mod tools;
 mod transaction;
+mod usage;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,16 +47,25 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+pub use answers::AnswerKey;
+pub use deferred::{
+    Amount, CallId, DeadLetter, DeferredBounds, DeferredCall, DeferredCalls, Errand, EventHeader, Failed,
+    Page as DeferredPage,
+};
 pub use metrics::StoreMetrics;
 pub use open::OpenError;
-pub use options::{Bounds, Options};
+pub use options::{AnswerOptions, Bounds, Durability, Options, PluginOptions, Quota};
 pub(crate) use outbox::Outbox;
 pub use outbox::{Event, Position};
+pub use read_set::Rewritten;
 pub use scan::{Direction, Entry, Page, Range};
 pub use submission::{CommitError, Committed, Submission};
+pub use tools::{BackupError, Mismatch, Stats, View, compact, exists, verify};
 pub use transaction::{Access, Transaction, Versioned};
+pub use usage::Usage;
 
 use super::{Error, Namespace};
+use open::Source;
 use queue::{Commit, CommitQueue, Request};
 use snapshot::Snapshot;
 use submission::Ticket;
@@ -68,8 +85,8 @@ pub enum Health {
     Open,
     /// It was closed in good order.
     Closed,
-    /// The disk or the file failed. Everything is refused until it is opened anew, because after a failed
-    /// fsync nobody can say what is on the disk.
+    /// The disk or the file failed. Everything is refused until it is opened anew and checked, because after
+    /// a failed fsync nobody can say what is on the disk. That is tried from time to time.
     Failed {
         /// What failed, for the operator.
         cause: String,
@@ -79,17 +96,26 @@ pub enum Health {
 /// What transactions, handles and the committer share.
 struct Shared {
     options: Options,
-    /// The state after the last durable batch; none once the store is closed or has failed. Replaced only
-    /// under the lock of `health`, so that a store that failed stays so.
+    plugins: BTreeMap<Namespace, Arc<PluginOptions>>,
+    /// Of those that `plugins` lacks.
+    other_plugins: Arc<PluginOptions>,
+    /// The state after the last batch; none while the store is closed or has failed. Replaced only under the
+    /// lock of `health`, so that a store that failed stays so until it is opened anew.
     snapshot: ArcSwapOption<Snapshot>,
+    /// The state that is on the disk: the same but for relaxed commits. What leaves the host is read from it.
+    durable: ArcSwapOption<Snapshot>,
     health: Mutex<Health>,
+    /// Of what transactions read and write.
+    hashing: RandomState,
     /// Bytes of the commits in the queue.
     queued_bytes: AtomicUsize,
     metrics: StoreMetrics,
     /// Where the file is, if the store is in one.
     directory: PathBuf,
-    /// The last commit that published events. Also notified when the store ends.
+    /// The last commit that published events. Also notified when the store ends or is opened anew.
     published: watch::Sender<u64>,
+    /// The last commit that scheduled calls. Notified as `published` is.
+    scheduled: watch::Sender<u64>,
 }
 
 impl Store {
@@ -99,7 +125,8 @@ impl Store {
     /// If another process uses the directory, access is denied, the file is damaged or was written by
     /// another version. A file that cannot be opened is never replaced by a new one.
     pub fn open(directory: &Path, options: Options) -> Result<Self, OpenError> {
-        Self::start(open::file(directory, &options)?, options, directory)
+        let (source, writer) = open::file(directory, &options)?;
+        Self::start(source, writer, options, directory)
     }
 
     /// A store in memory, with the same rules, that is gone when it is closed.
@@ -115,20 +142,45 @@ impl Store {
     /// # Errors
     /// If the storage is not empty or fails, or the committer's thread cannot be started.
     pub fn on_storage(storage: impl redb::StorageBackend, options: Options) -> Result<Self, OpenError> {
-        Self::start(open::storage(storage, &options)?, options, Path::new("storage"))
+        let (source, writer) = open::storage(storage, Source::Once, &options)?;
+        Self::start(source, writer, options, Path::new("storage"))
     }
 
-    fn start(writer: Writer, options: Options, path: &Path) -> Result<Self, OpenError> {
+    /// The same on storage that can be had again, with what is on it, after it failed.
+    ///
+    /// # Errors
+    /// As [`on_storage`](Self::on_storage).
+    pub fn on_lasting_storage(
+        mut storage: impl FnMut() -> Box<dyn redb::StorageBackend> + Send + 'static,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let first = open::Boxed(storage());
+        let (source, writer) = open::storage(first, Source::Storage(Box::new(storage)), &options)?;
+        Self::start(source, writer, options, Path::new("storage"))
+    }
+
+    fn start(source: Source, writer: Writer, options: Options, path: &Path) -> Result<Self, OpenError> {
+        let plugins = options.plugins.iter();
         let shared = Arc::new(Shared {
+            plugins: plugins
+                .map(|(name, plugin)| (name.clone(), Arc::new(plugin.clone())))
+                .collect(),
+            other_plugins: Arc::new(PluginOptions {
+                bounds: options.bounds.clone(),
+                ..PluginOptions::default()
+            }),
             options,
             snapshot: ArcSwapOption::empty(),
+            durable: ArcSwapOption::empty(),
             health: Mutex::new(Health::Open),
+            hashing: RandomState::new(),
             queued_bytes: AtomicUsize::new(0),
             metrics: StoreMetrics::default(),
             directory: path.to_owned(),
             published: watch::Sender::new(writer.sequence()),
+            scheduled: watch::Sender::new(writer.sequence()),
         });
-        let queue = CommitQueue::start(shared.clone(), writer);
+        let queue = CommitQueue::start(shared.clone(), source, writer);
         let queue = queue.map_err(|cause| OpenError::Io {
             path: path.to_owned(),
             cause,
@@ -160,12 +212,19 @@ impl Store {
         let ticket = Arc::new(Ticket::default());
         let (sender, outcome) = oneshot::channel();
         let commit = Commit {
-            bytes: transaction.staged_bytes() + transaction.reads.bytes(),
+            bytes: transaction.staged_bytes()
+                + transaction.reads.bytes()
+                + transaction.answer.bytes()
+                + transaction.host.bytes(),
             snapshot: transaction.snapshot(),
             namespace: transaction.namespace,
+            plugin: transaction.plugin,
             reads: transaction.reads,
             writes: transaction.writes,
             events: transaction.events,
+            answer: transaction.answer,
+            hops: transaction.hops,
+            host: transaction.host,
             submitted: Instant::now(),
             ticket: ticket.clone(),
             outcome: sender,
@@ -186,6 +245,15 @@ impl Store {
         &self.shared.metrics
     }
 
+    /// What each plugin keeps, as of the last commit; nothing once the store is closed or has failed.
+    pub fn usage(&self) -> BTreeMap<Namespace, Usage> {
+        let snapshot = self.shared.snapshot.load();
+        snapshot
+            .as_ref()
+            .map(|snapshot| snapshot.usage.clone())
+            .unwrap_or_default()
+    }
+
     /// Bytes of the transactions that wait to be committed.
     pub fn queued_bytes(&self) -> usize {
         self.shared.queued_bytes.load(Ordering::Relaxed)
@@ -203,6 +271,11 @@ impl Store {
         self.queue.close();
     }
 
+    /// The calls that the host is to make later.
+    pub fn deferred(&self) -> DeferredCalls {
+        DeferredCalls::new(self.clone())
+    }
+
     /// The events that wait for delivery.
     pub(crate) fn outbox(&self) -> Outbox {
         Outbox::new(self.clone())
@@ -218,6 +291,10 @@ impl fmt::Debug for Store {
 }
 
 impl Shared {
+    fn plugin(&self, name: &Namespace) -> &Arc<PluginOptions> {
+        self.plugins.get(name).unwrap_or(&self.other_plugins)
+    }
+
     fn check_open(&self) -> Result<(), Error> {
         match *self.snapshot.load() {
             Some(_) => Ok(()),
@@ -229,11 +306,37 @@ impl Shared {
         self.snapshot.load_full().ok_or_else(unavailable)
     }
 
-    fn publish(&self, snapshot: Arc<Snapshot>) {
+    fn durable_snapshot(&self) -> Result<Arc<Snapshot>, Error> {
+        self.durable.load_full().ok_or_else(unavailable)
+    }
+
+    fn publish(&self, snapshot: Arc<Snapshot>, durable: bool) {
         let health = self.health.lock();
         if *health == Health::Open {
+            if durable {
+                self.durable.store(Some(snapshot.clone()));
+            }
             self.snapshot.store(Some(snapshot));
         }
+    }
+
+    /// The latest snapshot is on the disk.
+    fn all_durable(&self) {
+        let _health = self.health.lock();
+        self.durable.store(self.snapshot.load_full());
+    }
+
+    fn has_failed(&self) -> bool {
+        self.snapshot.load().is_none() && matches!(*self.health.lock(), Health::Failed { .. })
+    }
+
+    /// Ends a failure. A store that was closed meanwhile stays so.
+    fn recovered(&self) -> bool {
+        let mut health = self.health.lock();
+        if matches!(*health, Health::Failed { .. }) {
+            *health = Health::Open;
+        }
+        *health == Health::Open
     }
 
     fn close(&self) {
@@ -258,8 +361,15 @@ impl Shared {
         }
         *health = end;
         self.snapshot.store(None);
-        self.published.send_modify(|_| ());
+        self.durable.store(None);
+        self.wake();
         true
+    }
+
+    /// Has those look that wait for what becomes durable.
+    fn wake(&self) {
+        self.published.send_modify(|_| ());
+        self.scheduled.send_modify(|_| ());
     }
 
     fn read_failed(&self, error: &redb::StorageError) -> Error {

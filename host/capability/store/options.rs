@@ -1,3 +1,9 @@
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use super::deferred::DeferredBounds;
+use crate::capability::Namespace;
+
 /// How a [`Store`](super::Store) is opened. Every field is a bound on memory, disk or work.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -16,8 +22,19 @@ pub struct Options {
     pub max_outbox_entries: u64,
     /// Bytes of events that may wait for delivery, with the same effect. Default 1 GiB.
     pub max_outbox_bytes: u64,
-    /// What one call may do.
+    /// How soon after a failure of the disk the store is opened again. Each further attempt waits twice as
+    /// long, at most 30 s. Default 1 s.
+    pub reopen_after: Duration,
+    /// For how long commits with [`Durability::Relaxed`] may be not on the disk. Default 100 ms.
+    pub relaxed_window: Duration,
+    /// What one call may do, of a plugin that is not among `plugins`.
     pub bounds: Bounds,
+    /// What holds for single plugins.
+    pub plugins: BTreeMap<Namespace, PluginOptions>,
+    /// What is kept of answers to calls with an idempotency key.
+    pub answers: AnswerOptions,
+    /// What may be left for later.
+    pub deferred: DeferredBounds,
 }
 
 impl Default for Options {
@@ -29,7 +46,76 @@ impl Default for Options {
             max_log_bytes: 16 << 20,
             max_outbox_entries: 100_000,
             max_outbox_bytes: 1 << 30,
+            reopen_after: Duration::from_secs(1),
+            relaxed_window: Duration::from_millis(100),
             bounds: Bounds::default(),
+            plugins: BTreeMap::new(),
+            answers: AnswerOptions::default(),
+            deferred: DeferredBounds::default(),
+        }
+    }
+}
+
+/// What is kept of answers to calls with an idempotency key.
+#[derive(Debug, Clone)]
+pub struct AnswerOptions {
+    /// How long an answer is kept. Default 1 day.
+    pub retention: Duration,
+    /// Bytes of answers of one plugin. A commit that would record more fails as unavailable: to forget
+    /// answers early instead would let a repeated call run twice. Default 256 MiB.
+    pub max_bytes: u64,
+    /// What age is counted by. Default the system's clock.
+    pub clock: fn() -> SystemTime,
+}
+
+impl Default for AnswerOptions {
+    fn default() -> Self {
+        Self {
+            retention: Duration::from_secs(24 * 60 * 60),
+            max_bytes: 256 << 20,
+            clock: SystemTime::now,
+        }
+    }
+}
+
+/// What holds for one plugin.
+#[derive(Debug, Clone, Default)]
+pub struct PluginOptions {
+    /// What one call may do.
+    pub bounds: Bounds,
+    /// What it may keep.
+    pub quota: Quota,
+    /// When its commits are acknowledged.
+    pub durability: Durability,
+}
+
+/// When a commit is acknowledged, and seen by other calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Once it is on the disk.
+    #[default]
+    Commit,
+    /// Once it is written. It is on the disk, with all before it, at the latest after
+    /// [`relaxed_window`](Options::relaxed_window); a crash before that loses it, whole. Its events are not
+    /// delivered earlier.
+    Relaxed,
+}
+
+/// What one plugin may keep. A write that would pass a quota is an [`Error`](crate::capability::Error) that
+/// names it; the transaction stays usable. Lowering a quota takes nothing away.
+#[derive(Debug, Clone)]
+pub struct Quota {
+    /// Bytes of keys and values. Default 16 GiB.
+    pub max_bytes: u64,
+    /// Keys. Default 100 million.
+    pub max_keys: u64,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            max_bytes: 16 << 30,
+            max_keys: 100_000_000,
         }
     }
 }

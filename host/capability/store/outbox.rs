@@ -6,10 +6,10 @@ use bytes::Bytes;
 use redb::Table;
 use tokio::sync::{oneshot, watch};
 
-use super::Store;
 use super::layout::{self, OutboxKey, OutboxRow};
 use super::queue::Request;
 use super::submission::{CommitError, Outcome};
+use super::{Health, Store};
 use crate::capability::{Error, Namespace};
 
 /// The longest topic, in bytes.
@@ -45,9 +45,10 @@ impl StagedEvent {
     pub(super) fn row<'a>(
         &'a self,
         time: u64,
+        hops: u32,
         plugin: &'a Namespace,
-    ) -> (u64, &'a str, &'a str, &'a str, &'a [u8]) {
-        (time, plugin.as_str(), &self.topic, &self.key, &self.payload)
+    ) -> (u64, u32, &'a str, &'a str, &'a str, &'a [u8]) {
+        (time, hops, plugin.as_str(), &self.topic, &self.key, &self.payload)
     }
 }
 
@@ -77,6 +78,8 @@ pub struct Event {
     pub position: Position,
     /// When its commit was accepted.
     pub time: SystemTime,
+    /// How many deliveries of events into plugins led to it; 0 if a client's call published it.
+    pub hops: u32,
     /// The plugin that published it.
     pub plugin: String,
     /// What kind of event it is, by the plugin's naming.
@@ -105,14 +108,14 @@ pub(super) fn trim(
     let mut bytes = 0;
     for row in outbox.extract_from_if(..=through.key(), |_, _| true)? {
         let (_, row) = row?;
-        let (_, _, topic, key, payload) = row.value();
+        let (_, _, _, topic, key, payload) = row.value();
         bytes += event_bytes(topic, key, payload) as u64;
     }
     Ok(bytes)
 }
 
 /// What an event counts against the bounds of a call and of the outbox.
-fn event_bytes(topic: &str, key: &str, payload: &[u8]) -> usize {
+pub(super) fn event_bytes(topic: &str, key: &str, payload: &[u8]) -> usize {
     topic.len() + key.len() + payload.len()
 }
 
@@ -137,7 +140,7 @@ impl Outbox {
     /// The last event that `sink` acknowledged; the default if none.
     pub(crate) fn cursor(&self, sink: &str) -> Result<Position, Error> {
         let shared = &self.store.shared;
-        let snapshot = shared.snapshot()?;
+        let snapshot = shared.durable_snapshot()?;
         let cursors = snapshot
             .read
             .open_table(layout::CURSORS)
@@ -157,7 +160,7 @@ impl Outbox {
         max_bytes: usize,
     ) -> Result<Vec<Event>, Error> {
         let shared = &self.store.shared;
-        let snapshot = shared.snapshot()?;
+        let snapshot = shared.durable_snapshot()?;
         let outbox = snapshot
             .read
             .open_table(layout::OUTBOX)
@@ -167,11 +170,12 @@ impl Outbox {
         let mut bytes = 0;
         for row in rows.map_err(|e| shared.read_failed(&e))?.take(max_events) {
             let (position, row) = row.map_err(|e| shared.read_failed(&e))?;
-            let (time, plugin, topic, key, payload) = row.value();
+            let (time, hops, plugin, topic, key, payload) = row.value();
             bytes += event_bytes(topic, key, payload);
             events.push(Event {
                 position: Position::from_key(position.value()),
                 time: SystemTime::UNIX_EPOCH + Duration::from_nanos(time),
+                hops,
                 plugin: plugin.to_owned(),
                 topic: topic.to_owned(),
                 key: key.to_owned(),
@@ -194,7 +198,12 @@ impl Outbox {
         .await
     }
 
-    /// Changes whenever events have become durable, and when the store ends.
+    /// Whether the store is closed for good. One that has failed may come back.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.store.health() == Health::Closed
+    }
+
+    /// Changes whenever events have become durable, and when the store ends, fails or is opened anew.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.store.shared.published.subscribe()
     }

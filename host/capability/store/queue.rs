@@ -10,9 +10,14 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::answers::StagedAnswer;
 use super::committer::Committer;
+use super::deferred::HostRows;
+use super::open::Source;
+use super::options::PluginOptions;
 use super::outbox::{Position, StagedEvent};
 use super::read_set::ReadSet;
+use super::recovery;
 use super::snapshot::Snapshot;
 use super::submission::{CommitError, Outcome, Ticket};
 use super::transaction::Write;
@@ -20,6 +25,7 @@ use super::writer::Writer;
 use crate::capability::Namespace;
 
 /// What the committer is asked to do.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are commits")]
 pub(super) enum Request {
     Commit(Commit),
     /// Declares the sinks of the outbox.
@@ -38,11 +44,15 @@ pub(super) enum Request {
 /// A transaction as the committer needs it.
 pub(super) struct Commit {
     pub(super) namespace: Namespace,
+    pub(super) plugin: Arc<PluginOptions>,
     /// Held until validation, so that the log keeps what it needs. None if nothing was read.
     pub(super) snapshot: Option<Arc<Snapshot>>,
     pub(super) reads: ReadSet,
     pub(super) writes: BTreeMap<Bytes, Write>,
     pub(super) events: Vec<StagedEvent>,
+    pub(super) answer: StagedAnswer,
+    pub(super) hops: u32,
+    pub(super) host: HostRows,
     pub(super) submitted: Instant,
     /// What it counts against the bounds of the queue and of a batch.
     pub(super) bytes: usize,
@@ -83,11 +93,12 @@ pub(super) struct CommitQueue {
 
 impl CommitQueue {
     /// Starts the committer's thread, the only one that uses `writer` from now on.
-    pub(super) fn start(shared: Arc<Shared>, writer: Writer) -> std::io::Result<Self> {
+    pub(super) fn start(shared: Arc<Shared>, source: Source, writer: Writer) -> std::io::Result<Self> {
         let (sender, requests) = sync_channel(shared.options.max_queued_commits.max(1));
+        // Publishes the first snapshot.
         let committer = Committer::new(shared.clone(), writer, requests);
         let thread = std::thread::Builder::new().name("store-committer".into());
-        let thread = thread.spawn(move || committer.run())?;
+        let thread = thread.spawn(move || recovery::supervise(committer, source))?;
         Ok(Self {
             shared,
             sender: Mutex::new(Some(sender)),

@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 
 use bytes::Bytes;
+
+use crate::capability::Namespace;
 
 /// What a transaction has read of its snapshot, absent keys included.
 #[derive(Debug, Default)]
@@ -11,6 +14,18 @@ pub(super) struct ReadSet {
     ranges: BTreeMap<Bytes, End>,
     bytes: usize,
 }
+
+/// One of the things a transaction has read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Read<'r> {
+    Key(&'r Bytes),
+    Range(&'r Bytes, &'r End),
+}
+
+/// Something that a transaction has read and also writes: a key, or a range that it writes into. Of transactions
+/// that overlap and have one in common, no more than one commits. It is a hash: two that differ may share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rewritten(u64);
 
 /// What remembering a key or range costs besides its bytes, rounded up.
 const OVERHEAD: usize = 64;
@@ -63,12 +78,40 @@ impl ReadSet {
         self.bytes
     }
 
-    pub(super) fn keys(&self) -> &[Bytes] {
-        &self.keys
+    pub(super) fn iter(&self) -> impl Iterator<Item = Read<'_>> {
+        let ranges = self.ranges.iter().map(|(start, end)| Read::Range(start, end));
+        self.keys.iter().map(Read::Key).chain(ranges)
     }
 
-    pub(super) fn ranges(&self) -> impl Iterator<Item = (&Bytes, &End)> {
-        self.ranges.iter()
+    /// What of it `writes` change.
+    pub(super) fn written_by<'r, V>(
+        &'r self,
+        writes: &'r BTreeMap<Bytes, V>,
+    ) -> impl Iterator<Item = Read<'r>> {
+        self.iter().filter(|read| read.covers_any(writes, |_| true))
+    }
+}
+
+impl Read<'_> {
+    /// Whether it covers a key of `map` whose value passes `test`.
+    pub(super) fn covers_any<V>(self, map: &BTreeMap<Bytes, V>, test: impl Fn(&V) -> bool) -> bool {
+        match self {
+            Self::Key(key) => map.get(key).is_some_and(test),
+            Self::Range(start, End::Before(end)) => {
+                map.range(start.clone()..end.clone()).any(|(_, v)| test(v))
+            }
+            Self::Range(start, End::Unbounded) => map.range(start.clone()..).any(|(_, v)| test(v)),
+        }
+    }
+
+    /// In the plugin's `namespace`. A range goes by its start: calls that scan the same pages read less or more of
+    /// it.
+    pub(super) fn rewritten(self, namespace: &Namespace, hashing: &RandomState) -> Rewritten {
+        let (is_range, key) = match self {
+            Self::Key(key) => (false, key),
+            Self::Range(start, _) => (true, start),
+        };
+        Rewritten(hashing.hash_one((namespace, is_range, key)))
     }
 }
 
@@ -93,7 +136,7 @@ mod tests {
         for (start, end) in ranges {
             set.add_range(Bytes::from(*start), end.clone());
         }
-        set.ranges().map(|(s, e)| (s.clone(), e.clone())).collect()
+        set.ranges.into_iter().collect()
     }
 
     #[test]

@@ -92,13 +92,9 @@ impl Transaction {
     }
 
     fn collect(&mut self, range: &Range, bounds: &Bounds) -> Result<Page, Error> {
-        let max_entries = self
-            .store
-            .options
-            .bounds
-            .max_page_entries
-            .min(range.limit as usize);
-        let max_bytes = self.store.options.bounds.max_page_bytes;
+        let bounds_of_page = &self.plugin.bounds;
+        let max_entries = bounds_of_page.max_page_entries.min(range.limit as usize);
+        let max_bytes = bounds_of_page.max_page_bytes;
         let stored = match self.table()? {
             Some(table) => Some(
                 table

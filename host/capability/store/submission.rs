@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
+use super::read_set::Rewritten;
+
 /// A commit that is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -18,9 +20,10 @@ pub struct Committed {
 /// Why a transaction was not, or may not have been, committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// Something it read has changed since. Nothing was committed; running the call again may succeed.
+    /// Something it read has changed since; named if the transaction also writes it. Nothing was committed;
+    /// running the call again may succeed.
     #[error("the call's transaction was in conflict with another one")]
-    Conflict,
+    Conflict(Option<Rewritten>),
     /// The store could not take it. Nothing was committed.
     #[error("nothing was committed: {0}")]
     Unavailable(&'static str),

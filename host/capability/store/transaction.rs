@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Shared;
+use super::answers::StagedAnswer;
+use super::deferred::HostRows;
+use super::options::PluginOptions;
 use super::outbox::StagedEvent;
-use super::read_set::ReadSet;
+use super::quota::Budget;
+use super::read_set::{ReadSet, Rewritten};
 use super::snapshot::{DataTable, Snapshot};
+use super::{Shared, unavailable};
 use crate::capability::{Error, Namespace};
 
 /// Whether a call may write.
@@ -37,11 +41,18 @@ pub struct Versioned {
 pub struct Transaction {
     pub(super) store: Arc<Shared>,
     pub(super) namespace: Namespace,
+    pub(super) plugin: Arc<PluginOptions>,
     access: Access,
     pinned: Option<Pinned>,
     pub(super) reads: ReadSet,
     pub(super) writes: BTreeMap<Bytes, Write>,
     pub(super) events: Vec<StagedEvent>,
+    pub(super) answer: StagedAnswer,
+    pub(super) budget: Budget,
+    /// How many deliveries of events led to this call.
+    pub(super) hops: u32,
+    /// Timers, and what settles the errand of the call.
+    pub(super) host: HostRows,
     operations: usize,
     staged_bytes: usize,
 }
@@ -61,9 +72,14 @@ struct Pinned {
 
 impl Write {
     fn bytes(&self) -> usize {
+        self.value_bytes().unwrap_or(0)
+    }
+
+    /// None if it leaves no value.
+    pub(super) fn value_bytes(&self) -> Option<usize> {
         match self {
-            Self::Put(value) => value.len(),
-            Self::Delete => 0,
+            Self::Put(value) => Some(value.len()),
+            Self::Delete => None,
         }
     }
 
@@ -92,6 +108,7 @@ impl fmt::Debug for Transaction {
 impl Transaction {
     pub(super) fn new(store: Arc<Shared>, namespace: Namespace, access: Access) -> Self {
         Self {
+            plugin: store.plugin(&namespace).clone(),
             store,
             namespace,
             access,
@@ -99,6 +116,10 @@ impl Transaction {
             reads: ReadSet::default(),
             writes: BTreeMap::new(),
             events: Vec::new(),
+            answer: StagedAnswer::default(),
+            budget: Budget::default(),
+            hops: 0,
+            host: HostRows::default(),
             operations: 0,
             staged_bytes: 0,
         }
@@ -121,7 +142,7 @@ impl Transaction {
     pub fn get_many(&mut self, keys: &[impl AsRef<[u8]>]) -> Result<Vec<Option<Versioned>>, Error> {
         self.count_operations(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key.as_ref()))?;
-        let limit = self.store.options.bounds.max_page_bytes;
+        let limit = self.plugin.bounds.max_page_bytes;
         let mut bytes = 0;
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
@@ -163,6 +184,38 @@ impl Transaction {
         self.stage(key, Write::Put(value))
     }
 
+    /// Stages `value` under `key` if what is there has `version`; false if it has another, or there is
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_if(&mut self, key: &[u8], value: Bytes, version: u64) -> Result<bool, Error> {
+        self.begin_write(key)?;
+        self.check_value(&value)?;
+        if !self.is_at(key, version)? {
+            return Ok(false);
+        }
+        self.stage(key, Write::Put(value))?;
+        Ok(true)
+    }
+
+    /// Stages the removal of `key` if what is there has `version`; false as with [`put_if`](Self::put_if).
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn delete_if(&mut self, key: &[u8], version: u64) -> Result<bool, Error> {
+        self.begin_write(key)?;
+        if !self.is_at(key, version)? {
+            return Ok(false);
+        }
+        self.stage(key, Write::Delete)?;
+        Ok(true)
+    }
+
+    fn is_at(&mut self, key: &[u8], version: u64) -> Result<bool, Error> {
+        Ok(self.read(key)?.is_some_and(|found| found.version == version))
+    }
+
     /// Stages the removal of `key`; false if there was nothing to remove.
     ///
     /// # Errors
@@ -193,12 +246,27 @@ impl Transaction {
 
     /// Whether a commit would change anything.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.events.is_empty()
+        self.writes.is_empty()
+            && self.events.is_empty()
+            && self.answer.answer.is_none()
+            && self.host.is_empty()
+    }
+
+    /// What it has read and writes.
+    pub fn rewritten(&self) -> impl Iterator<Item = Rewritten> {
+        let written = self.reads.written_by(&self.writes);
+        written.map(|read| read.rewritten(&self.namespace, &self.store.hashing))
     }
 
     /// The snapshot that the reads came from; none if nothing was read.
     pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.pinned.as_ref().map(|pinned| pinned.snapshot.clone())
+    }
+
+    /// The same, which is pinned now if it was not.
+    pub(super) fn pinned_snapshot(&mut self) -> Result<Arc<Snapshot>, Error> {
+        self.table()?;
+        self.snapshot().ok_or_else(unavailable)
     }
 
     pub(super) fn staged_bytes(&self) -> usize {
@@ -211,7 +279,7 @@ impl Transaction {
 
     pub(super) fn count_operations(&mut self, count: usize) -> Result<(), Error> {
         self.store.check_open()?;
-        let limit = self.store.options.bounds.max_operations;
+        let limit = self.plugin.bounds.max_operations;
         if count > limit - self.operations {
             return Err(Error::limit_exceeded(
                 "the call does too many store operations",
@@ -223,7 +291,7 @@ impl Transaction {
     }
 
     pub(super) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
-        let limit = self.store.options.bounds.max_key_bytes;
+        let limit = self.plugin.bounds.max_key_bytes;
         if key.len() > limit {
             let message = format!(
                 "a key of {} bytes is too long: at most {limit} are allowed",
@@ -237,13 +305,18 @@ impl Transaction {
     /// The plugin's table in the pinned snapshot; pins the latest one if none is.
     pub(super) fn table(&mut self) -> Result<Option<&DataTable>, Error> {
         if self.pinned.is_none() {
-            let snapshot = self.store.snapshot()?;
-            let table = snapshot
-                .table(&self.namespace)
-                .map_err(|e| self.store.read_failed(&e))?;
-            self.pinned = Some(Pinned { snapshot, table });
+            self.pin(self.store.snapshot()?)?;
         }
         Ok(self.pinned.as_ref().and_then(|pinned| pinned.table.as_ref()))
+    }
+
+    /// Reads come from `snapshot` from now on. Nothing may have been read before.
+    pub(super) fn pin(&mut self, snapshot: Arc<Snapshot>) -> Result<(), Error> {
+        let table = snapshot
+            .table(&self.namespace)
+            .map_err(|e| self.store.read_failed(&e))?;
+        self.pinned = Some(Pinned { snapshot, table });
+        Ok(())
     }
 
     fn read(&mut self, key: &[u8]) -> Result<Option<Versioned>, Error> {
@@ -267,7 +340,7 @@ impl Transaction {
         }))
     }
 
-    fn begin_write(&mut self, key: &[u8]) -> Result<(), Error> {
+    pub(super) fn begin_write(&mut self, key: &[u8]) -> Result<(), Error> {
         if self.access == Access::ReadOnly {
             return Err(Error::read_only());
         }
@@ -276,7 +349,7 @@ impl Transaction {
     }
 
     fn check_value(&self, value: &[u8]) -> Result<(), Error> {
-        let limit = self.store.options.bounds.max_value_bytes;
+        let limit = self.plugin.bounds.max_value_bytes;
         if value.len() > limit {
             let message = format!(
                 "a value of {} bytes is too long: at most {limit} are allowed",
@@ -290,16 +363,21 @@ impl Transaction {
     fn stage(&mut self, key: &[u8], write: Write) -> Result<(), Error> {
         let replaced = self.writes.get(key).map_or(0, |old| key.len() + old.bytes());
         self.staged_bytes -= replaced;
-        if let Err(error) = self.stage_bytes(key.len() + write.bytes()) {
+        let bytes = key.len() + write.bytes();
+        if let Err(error) = self.stage_bytes(bytes) {
             self.staged_bytes += replaced;
+            return Err(error);
+        }
+        if let Err(error) = self.count_growth(key, &write) {
+            self.staged_bytes = self.staged_bytes - bytes + replaced;
             return Err(error);
         }
         self.writes.insert(Bytes::copy_from_slice(key), write);
         Ok(())
     }
 
-    fn stage_bytes(&mut self, bytes: usize) -> Result<(), Error> {
-        let limit = self.store.options.bounds.max_staged_bytes;
+    pub(super) fn stage_bytes(&mut self, bytes: usize) -> Result<(), Error> {
+        let limit = self.plugin.bounds.max_staged_bytes;
         if bytes > limit - self.staged_bytes {
             return Err(Error::limit_exceeded("the call stages too many bytes", limit));
         }

@@ -1,27 +1,28 @@
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
 
 use super::Options;
+use super::answers::{self, Answers};
+use super::deferred::{ACKNOWLEDGEMENTS, Levels, acknowledged};
 use super::layout;
-use super::lock::DirectoryLock;
-use super::outbox::{self, Position, StagedEvent};
+use super::outbox::{self, Position};
 use super::queue::Commit;
 use super::snapshot::Snapshot;
 use super::transaction::Write;
+use super::usage::{self, UsageByPlugin};
+use crate::capability::Namespace;
 
 /// The open file, and what is known of it without reading it. Owned by the committer alone, so that it closes
 /// when the committer ends.
 pub(super) struct Writer {
     database: Database,
-    /// Runs ahead of the file while a batch is being made durable. When that fails, the store is closed for
-    /// good: nothing is ever taken back.
+    /// Runs ahead of the file while a batch is being made durable. When that fails the writer is given up,
+    /// and another one begins with what is in the file: nothing is ever taken back.
     state: State,
-    /// Keeps other processes out of the directory; released after the file is closed.
-    _lock: Option<DirectoryLock>,
 }
 
 pub(super) struct State {
@@ -31,6 +32,9 @@ pub(super) struct State {
     pub(super) outbox_bytes: u64,
     /// Per sink, the last event it acknowledged.
     pub(super) cursors: BTreeMap<Arc<str>, Position>,
+    pub(super) usage: UsageByPlugin,
+    pub(super) answers: Answers,
+    pub(super) deferred: Levels,
 }
 
 /// A validated transaction and its place in the order.
@@ -47,12 +51,14 @@ pub(super) enum WriteError {
 }
 
 impl Writer {
-    pub(super) fn new(database: Database, state: State, lock: Option<DirectoryLock>) -> Self {
-        Self {
-            database,
-            state,
-            _lock: lock,
-        }
+    pub(super) fn new(database: Database, state: State) -> Self {
+        Self { database, state }
+    }
+
+    /// Numbers no commit as one of `other`'s, of which some may be lost, and is newer than all that was seen
+    /// of it.
+    pub(super) fn succeed(&mut self, sequence: u64) {
+        self.state.sequence = self.state.sequence.max(sequence) + 1;
     }
 
     /// The last commit, durable or just being made so.
@@ -69,23 +75,51 @@ impl Writer {
     pub(super) fn snapshot(&self) -> Result<Snapshot, redb::TransactionError> {
         Ok(Snapshot {
             sequence: self.state.sequence,
+            usage: self.state.usage.clone(),
+            deferred: self.state.deferred.clone(),
             read: self.database.begin_read()?,
         })
     }
 
-    /// Gives the next commit its number; none if its events find no room in the outbox.
-    pub(super) fn accept(&mut self, events: &[StagedEvent], options: &Options) -> Option<u64> {
+    /// Gives the next commit its number.
+    ///
+    /// # Errors
+    /// What there is no room for.
+    pub(super) fn accept(&mut self, commit: &Commit, options: &Options) -> Result<u64, &'static str> {
         let state = &mut self.state;
+        let events = &commit.events;
+        if let Some((_, answer)) = commit.answer.recorded() {
+            let kept = state
+                .usage
+                .get(&commit.namespace)
+                .map_or(0, |usage| usage.answer_bytes);
+            if kept + answers::counted_bytes(answer) > options.answers.max_bytes {
+                return Err("the plugin has no room for another answer under an idempotency key");
+            }
+        }
+        let deferred = &options.deferred;
+        if !state
+            .deferred
+            .have_room(&commit.namespace, &commit.host, deferred)
+        {
+            return Err("the plugin has too many timers pending");
+        }
         if !events.is_empty() {
             let entries = state.outbox_entries + events.len() as u64;
             let bytes = state.outbox_bytes + events.iter().map(|event| event.bytes() as u64).sum::<u64>();
             if entries > options.max_outbox_entries || bytes > options.max_outbox_bytes {
-                return None;
+                return Err("the outbox of events is full");
             }
             (state.outbox_entries, state.outbox_bytes) = (entries, bytes);
         }
+        state.deferred.apply(&commit.namespace, &commit.host);
         state.sequence += 1;
-        Some(state.sequence)
+        Ok(state.sequence)
+    }
+
+    /// Whether a batch without commits has something to do.
+    pub(super) fn sweep_is_due(&self) -> bool {
+        self.state.answers.due()
     }
 
     /// From now on the outbox keeps events for these sinks only.
@@ -105,10 +139,24 @@ impl Writer {
         }
     }
 
-    /// Makes `commits`, and the cursors if they were moved, durable: all or nothing.
-    pub(super) fn write(&mut self, commits: &[Accepted], cursors_moved: bool) -> Result<(), WriteError> {
-        let transaction = self.begin().map_err(WriteError::BeforeCommit)?;
+    /// Writes `commits`, and the cursors if they were moved: all or nothing. They are durable if that is
+    /// asked for, and else with the next write that is.
+    pub(super) fn write(
+        &mut self,
+        commits: &[Accepted],
+        cursors_moved: bool,
+        durability: Durability,
+    ) -> Result<(), WriteError> {
+        let transaction = self.begin(durability).map_err(WriteError::BeforeCommit)?;
         self.apply(&transaction, commits, cursors_moved)
+            .map_err(WriteError::BeforeCommit)?;
+        transaction.commit().map_err(WriteError::DuringCommit)
+    }
+
+    /// Makes what was written durable.
+    pub(super) fn flush(&mut self) -> Result<(), WriteError> {
+        let transaction = self
+            .begin(Durability::Immediate)
             .map_err(WriteError::BeforeCommit)?;
         transaction.commit().map_err(WriteError::DuringCommit)
     }
@@ -120,10 +168,10 @@ impl Writer {
     /// file is read and checked from end to end, which takes more than ten seconds from a cold disk and grows
     /// with the file. And whether a commit is whole then rests on the order of two fsyncs, not on a checksum
     /// that is no match for somebody who chooses the data, as plugins and their clients do.
-    fn begin(&self) -> Result<WriteTransaction, redb::Error> {
+    fn begin(&self, durability: Durability) -> Result<WriteTransaction, redb::Error> {
         let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        transaction.set_quick_repair(true);
+        transaction.set_durability(durability)?;
+        transaction.set_quick_repair(matches!(durability, Durability::Immediate));
         Ok(transaction)
     }
 
@@ -133,8 +181,15 @@ impl Writer {
         commits: &[Accepted],
         cursors_moved: bool,
     ) -> Result<(), redb::Error> {
-        apply_writes(transaction, commits)?;
+        let mut changed = apply_writes(transaction, commits, &mut self.state.usage)?;
+        apply_host_rows(transaction, commits)?;
         apply_events(transaction, commits)?;
+        changed.extend(
+            self.state
+                .answers
+                .apply(transaction, commits, &mut self.state.usage)?,
+        );
+        usage::write(transaction, &self.state.usage, &changed)?;
         if cursors_moved {
             self.apply_cursors(transaction)?;
         }
@@ -144,7 +199,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the cursors and drops the events that every sink has.
+    /// Writes the cursors, and drops the acknowledgements that they have passed and the events that every
+    /// sink has.
     fn apply_cursors(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         let state = &mut self.state;
         let mut cursors = transaction.open_table(layout::CURSORS)?;
@@ -152,6 +208,12 @@ impl Writer {
         for (sink, position) in &state.cursors {
             cursors.insert(&**sink, position.key())?;
         }
+        let mut host = transaction.open_table(layout::HOST)?;
+        host.retain_in(ACKNOWLEDGEMENTS, |key, _| {
+            acknowledged(key).is_some_and(|(sink, position)| {
+                state.cursors.get(sink).is_some_and(|cursor| position > *cursor)
+            })
+        })?;
         if let Some(through) = state.cursors.values().min() {
             let mut events = transaction.open_table(layout::OUTBOX)?;
             let trimmed = outbox::trim(&mut events, *through)?;
@@ -162,7 +224,12 @@ impl Writer {
     }
 }
 
-fn apply_writes(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<(), redb::Error> {
+/// Returns the plugins whose usage may have changed.
+fn apply_writes(
+    transaction: &WriteTransaction,
+    commits: &[Accepted],
+    usage: &mut UsageByPlugin,
+) -> Result<BTreeSet<Namespace>, redb::Error> {
     let mut tables = HashMap::new();
     for Accepted { sequence, commit } in commits {
         if commit.writes.is_empty() {
@@ -174,7 +241,33 @@ fn apply_writes(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<
                 closed.insert(transaction.open_table(layout::data(commit.namespace.as_str()))?)
             }
         };
+        let usage = usage.entry(commit.namespace.clone()).or_default();
         for (key, write) in &commit.writes {
+            let replaced = match write {
+                Write::Put(value) => {
+                    usage.keys += 1;
+                    usage.bytes += (key.len() + value.len()) as u64;
+                    table.insert(&**key, (*sequence, &**value))?
+                }
+                Write::Delete => table.remove(&**key)?,
+            };
+            if let Some(replaced) = replaced {
+                usage.keys = usage.keys.saturating_sub(1);
+                let bytes = (key.len() + replaced.value().1.len()) as u64;
+                usage.bytes = usage.bytes.saturating_sub(bytes);
+            }
+        }
+    }
+    Ok(tables.into_keys().cloned().collect())
+}
+
+fn apply_host_rows(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<(), redb::Error> {
+    if commits.iter().all(|accepted| accepted.commit.host.is_empty()) {
+        return Ok(());
+    }
+    let mut table = transaction.open_table(layout::HOST)?;
+    for Accepted { sequence, commit } in commits {
+        for (key, write) in &commit.host.writes {
             match write {
                 Write::Put(value) => table.insert(&**key, (*sequence, &**value))?,
                 Write::Delete => table.remove(&**key)?,
@@ -195,7 +288,7 @@ fn apply_events(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<
     let mut outbox = transaction.open_table(layout::OUTBOX)?;
     for Accepted { sequence, commit } in commits {
         for (index, event) in (0..).zip(&commit.events) {
-            outbox.insert((*sequence, index), event.row(now, &commit.namespace))?;
+            outbox.insert((*sequence, index), event.row(now, commit.hops, &commit.namespace))?;
         }
     }
     Ok(())

@@ -10,21 +10,26 @@ use tonic::transport::Channel;
 
 use super::Hint;
 use crate::admin::pb::admin_client::AdminClient;
-use crate::admin::{ConnectError, connect, pb};
+use crate::admin::pb::store_client::StoreClient;
+use crate::admin::{ConnectError, connect, connect_store, pb, serve_store};
+use crate::app::{store_folder, store_options};
+use crate::capability::store::{self, Options, Store};
 use crate::config::{Config, ConfigErrors, Overrides};
 
+pub(super) mod events;
 pub(super) mod generations;
 pub(super) mod log_filter;
 pub(super) mod metrics;
 pub(super) mod reload;
 pub(super) mod status;
+pub(super) mod timers;
 
 /// How long a host may take to answer. Compiling a large plugin takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Which host.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct HostArgs {
+pub(in crate::cli) struct HostArgs {
     /// The configuration file of the host.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -38,9 +43,13 @@ impl HostArgs {
     /// The data folder of the host that is meant.
     ///
     /// # Errors
-    /// If the configuration does not say where it is. Other mistakes do not matter: the host may have been started
-    /// before they were made.
+    /// If the configuration does not say where it is. Other mistakes do not matter: the host may have been
+    /// started before they were made.
     fn data(&self) -> Result<PathBuf, ConfigErrors> {
+        Ok(self.config()?.server.data)
+    }
+
+    fn config(&self) -> Result<Config, ConfigErrors> {
         let overrides = Overrides {
             data: self.data.clone(),
             ..Overrides::default()
@@ -55,7 +64,42 @@ impl HostArgs {
             _ => false,
         });
         ConfigErrors::check(errors)?;
-        Ok(config.server.data)
+        Ok(config)
+    }
+
+    /// Where the store of the host is, and how it is opened.
+    pub(in crate::cli) fn store(&self) -> anyhow::Result<(PathBuf, Options)> {
+        let config = self.config()?;
+        Ok((store_folder(&config.server.data), store_options(&config)?))
+    }
+
+    /// Runs `work` with the store of the running host, or with the store itself where none runs.
+    pub(in crate::cli) fn with_store<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut StoreClient<Channel>) -> Result<T, Status>,
+    ) -> anyhow::Result<T> {
+        let data = self.data()?;
+        let answered = |answer: Result<T, Status>| {
+            answer.map_err(|status| anyhow::anyhow!("{}", super::printable(status.message())))
+        };
+        runtime()?.block_on(async {
+            match connect_store(&data).await {
+                Ok(mut client) => return answered(work(&mut client).await),
+                Err(ConnectError::NoHost(_)) => {}
+                Err(error) => return Err(explained(error)),
+            }
+            let (folder, options) = self.store()?;
+            if !store::exists(&folder) {
+                let hint = "say with --data or --config which data folder it is in";
+                let error = anyhow::anyhow!("there is no store in {}", folder.display());
+                return Err(Hint::new(error, hint).into());
+            }
+            let store = Store::open(&folder, options)?;
+            let mut client = serve_store(store.clone()).await?;
+            let answer = answered(work(&mut client).await);
+            store.close();
+            answer
+        })
     }
 
     /// Connects to the host and runs `work` with it.
@@ -64,17 +108,20 @@ impl HostArgs {
         work: impl AsyncFnOnce(AdminClient<Channel>) -> Result<T, Status>,
     ) -> anyhow::Result<T> {
         let data = self.data()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start the runtime")?;
-        runtime.block_on(async {
+        runtime()?.block_on(async {
             let client = connect(&data).await.map_err(explained)?;
             let answer = tokio::time::timeout(TIMEOUT, work(client)).await;
             let answer = answer.context("the host did not answer within 5 minutes")?;
             answer.map_err(|status| anyhow::anyhow!("{}", super::printable(status.message())))
         })
     }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }
 
 fn explained(error: ConnectError) -> anyhow::Error {
@@ -91,7 +138,7 @@ fn explained(error: ConnectError) -> anyhow::Error {
 }
 
 /// A message of the service as one JSON object, with the names of its fields as they stand in the proto.
-fn json(name: &str, message: &impl prost::Message) -> anyhow::Result<String> {
+pub(super) fn json(name: &str, message: &impl prost::Message) -> anyhow::Result<String> {
     const OPTIONS: SerializeOptions = SerializeOptions::new()
         .use_proto_field_name(true)
         .stringify_64_bit_integers(false)
@@ -120,7 +167,7 @@ fn moment(timestamp: Option<prost_types::Timestamp>) -> String {
 }
 
 /// Rows under each other, the first of which is the heading.
-fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+pub(super) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: [usize; COLUMNS] = std::array::from_fn(|column| width(column).unwrap_or_default());
     let lines = rows.iter().map(|row| {

@@ -9,6 +9,7 @@ mod method;
 mod plugin;
 mod server;
 mod state;
+mod subscription;
 mod upstream;
 
 pub use admin::Admin;
@@ -18,7 +19,8 @@ pub use log::{Log, LogFormat};
 pub use method::Method;
 pub use plugin::{Isolation, Linking, Plugin};
 pub use server::Server;
-pub use state::{Events, RateLimits, Store};
+pub use state::{Events, Idempotency, RateLimits, Store};
+pub use subscription::{Subscription, Timers};
 pub use upstream::Upstream;
 
 use super::section::Section;
@@ -27,7 +29,10 @@ use super::section::Section;
 pub(super) const SECTIONS: &[Section] = &[
     Server::SECTION,
     Store::SECTION,
+    Idempotency::SECTION,
     Events::SECTION,
+    Subscription::SECTION,
+    Timers::SECTION,
     RateLimits::SECTION,
     Log::SECTION,
     Admin::SECTION,

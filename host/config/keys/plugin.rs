@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::capability::store::Durability;
 use crate::config::setting::{
-    Choices, FreeTable, GIB, Grants, KIB, MIB, bytes, choice, count, count_u32, long_bytes, millis, optional,
-    path_to,
+    Choices, FreeTable, GIB, Grants, KIB, MIB, TIB, bytes, choice, count, count_u32, long_bytes, long_count,
+    millis, optional, path_to,
 };
 use crate::config::value::ConfigValue;
 
@@ -44,6 +45,22 @@ section! {
         /// The smallest answer of this plugin that is compressed.
         "compress_min_bytes" => compress_min_bytes: Option<usize> =
             optional("`server.compress_min_bytes`", bytes(KIB, 0, GIB));
+        /// The most bytes of keys and values that the plugin keeps in the store. A write that would exceed
+        /// this is refused, in the plugin. So is one that would exceed the next.
+        "max_store_bytes" => max_store_bytes: u64 = long_bytes(16 * GIB, KIB, 16 * TIB);
+        /// The most keys that the plugin keeps in the store.
+        "max_store_keys" => max_store_keys: u64 = long_count(100_000_000, 1, 1_000_000_000_000);
+        /// When a call that changed something is answered. `commit`: once the change is on the disk.
+        /// `relaxed`: once it is written, which is faster; a crash of the machine or the host can lose
+        /// changes that were answered in the last `store.relaxed_window_ms`. Either way a change is there as
+        /// a whole or not at all, and events are delivered only when it is on the disk.
+        "durability" => durability: Durability = choice(Durability::Commit);
+        /// The longest value that the plugin stores, and the longest payload of its events.
+        "max_value_bytes" => max_value_bytes: Option<usize> =
+            optional("`store.max_value_bytes`", bytes(MIB, KIB, GIB));
+        /// The most keys read and written, scans and events in one call of this plugin.
+        "max_transaction_operations" => max_transaction_operations: Option<usize> =
+            optional("`store.max_transaction_operations`", count(10_000, 1, 10_000_000));
         /// What this plugin may use outside its sandbox: `upstream:NAME` lets it call the target
         /// `[upstreams.NAME]`. The plugin must ask for it as well; `mortise inspect` shows what it asks for.
         /// Its own store, events, log and rate limits, the clock and random numbers need no grant.
@@ -82,6 +99,11 @@ pub enum Isolation {
     Call,
     /// A sandbox serves calls one after another, until a bound or any failure retires it.
     Reuse,
+}
+
+impl Choices for Durability {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("commit", Durability::Commit), ("relaxed", Durability::Relaxed)];
 }
 
 impl Choices for Isolation {

@@ -1,9 +1,11 @@
-//! `[store]`, `[events]` and `[rate_limits]`: what plugins keep from call to call.
+//! `[store]`, `[idempotency]`, `[events]` and `[rate_limits]`: what is kept from call to call.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::setting::{
-    GIB, KIB, MIB, TIB, bytes, count, count_u32, long_bytes, long_count, optional, path_to, toggle,
+    GIB, KIB, MIB, TIB, bytes, count, count_u32, long_bytes, long_count, millis, optional, path_to, seconds,
+    toggle,
 };
 
 section! {
@@ -33,6 +35,8 @@ section! {
         "commit_queue" => commit_queue: usize = count(1024, 1, 1_000_000);
         /// The most bytes of transactions that wait to be committed, with the same effect.
         "commit_queue_bytes" => commit_queue_bytes: usize = bytes(64 * MIB, MIB, TIB);
+        /// For how long at most the changes of plugins with `durability = "relaxed"` are not on the disk.
+        "relaxed_window_ms" => relaxed_window: Duration = millis(100, 1, 60_000);
         /// Memory for the keys written since the oldest call in progress began, which find conflicts. When
         /// it is not enough, the calls that have run for longest are run again.
         "conflict_log_bytes" => conflict_log_bytes: usize = bytes(16 * MIB, 64 * KIB, TIB);
@@ -42,7 +46,26 @@ section! {
 top_level!(Store);
 
 section! {
-    /// Events that plugins publish, and where the host delivers them. Each goes to the log as well.
+    /// Calls that clients mark with `idempotency-key` metadata. A call with the key and the request of an
+    /// earlier one gets the recorded answer, and the plugin does not run.
+    Idempotency at "idempotency" {
+        /// How long answers are kept.
+        "retention_s" => retention: Duration = seconds(86_400, 1, 31_536_000);
+        /// The most bytes of answers that are kept for one plugin. When there is no room, calls with a new
+        /// key are answered UNAVAILABLE, with nothing changed.
+        "max_bytes" => max_bytes: u64 = long_bytes(256 * MIB, MIB, TIB);
+        /// How long a call waits while another one with the same key runs. Then it is answered ABORTED.
+        "max_wait_ms" => max_wait: Duration = millis(10_000, 0, 3_600_000);
+        /// How many calls wait for one key. Further ones are answered ABORTED at once.
+        "max_waiting" => max_waiting: usize = count(16, 0, 10_000);
+    }
+}
+
+top_level!(Idempotency);
+
+section! {
+    /// Events that plugins publish, and where the host delivers them. Each goes to the log as well, and to
+    /// the methods of `[subscriptions.NAME]`.
     Events at "events" {
         /// Whether events are appended to `file`.
         "journal" => journal: bool = toggle(true);
@@ -53,6 +76,11 @@ section! {
         "max_undelivered" => max_undelivered: u64 = long_count(100_000, 1, 1_000_000_000);
         /// The most bytes of events that wait for delivery, with the same effect.
         "max_undelivered_bytes" => max_undelivered_bytes: u64 = long_bytes(GIB, MIB, 16 * TIB);
+        /// The most dead letters that are kept: events that no plugin could take and timers whose calls
+        /// failed too often, all together. The oldest make way for new ones.
+        "max_dead_letters" => max_dead_letters: u64 = long_count(10_000, 1, 1_000_000_000);
+        /// The most bytes of dead letters that are kept, with the same effect.
+        "max_dead_letter_bytes" => max_dead_letter_bytes: u64 = long_bytes(64 * MIB, MIB, 16 * TIB);
     }
 }
 

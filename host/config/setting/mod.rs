@@ -13,6 +13,7 @@ mod plugin;
 mod rate;
 mod secret;
 mod text;
+mod topics;
 mod upstream;
 
 pub(super) use auth::{Paths, Scopes, Text, Texts};
@@ -25,6 +26,7 @@ pub(super) use plugin::{FreeTable, Grants};
 pub(super) use rate::RateText;
 pub use text::check_log_filter;
 pub(super) use text::{Origins, address, log_filter, path_to};
+pub(super) use topics::Topics;
 pub(super) use upstream::{AllowedMethods, MetadataKeys, Url};
 
 /// Why a value was refused.

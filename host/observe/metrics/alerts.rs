@@ -76,7 +76,7 @@ const ALERTS: &[Alert] = &[
         Page,
         "0m",
         "mortise_store_up == 0",
-        "the store has failed: calls that need it are refused until the cause is mended and the host restarted",
+        "the store has failed: calls that need it are refused until the cause is mended and the host has opened it again",
     ),
     alert(
         "MortiseNotServing",

@@ -1,5 +1,7 @@
 //! Gathers every figure of the table.
 
+mod deferred;
+
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -9,8 +11,9 @@ use super::generation::{GenerationMetrics, Identity, Method, State};
 use super::instrument::nanos;
 use super::page::Page;
 use super::{process, table};
-use crate::capability::events::Progress;
-use crate::capability::store::{Health, Store};
+use crate::capability::events::{Progress, SubscriptionMetrics};
+use crate::capability::store::{Health, Store, Usage};
+use crate::capability::timers::TimerMetrics;
 use crate::dispatch::Dispatcher;
 use crate::generations::Registry;
 use crate::server::ConnectionMetrics;
@@ -27,6 +30,10 @@ pub struct Collector {
     pub store: Store,
     /// Events.
     pub events: Progress,
+    /// Deliveries into plugins, by the names of the subscriptions.
+    pub subscriptions: Vec<(String, Arc<SubscriptionMetrics>)>,
+    /// Calls that were left for later.
+    pub timers: Arc<TimerMetrics>,
     /// Clients.
     pub connections: Arc<ConnectionMetrics>,
     /// True once the host was asked to end.
@@ -53,6 +60,7 @@ impl Collector {
         self.generation_sizes(&mut page, &generations);
         self.store(&mut page);
         self.events(&mut page);
+        self.deferred(&mut page);
         self.upstreams(&mut page);
         self.connections(&mut page);
         let mut build = page.family(&table::BUILD);
@@ -211,6 +219,24 @@ impl Collector {
         if let Some(bytes) = self.store.file_bytes() {
             family.sample(&[], bytes);
         }
+        let usage = self.store.usage();
+        type Figure = fn(&Usage) -> u64;
+        let figures: [(_, Figure); 4] = [
+            (&table::STORE_KEYS, |usage| usage.keys),
+            (&table::STORE_DATA_BYTES, |usage| usage.bytes),
+            (&table::RECORDED_ANSWERS, |usage| usage.answers),
+            (&table::RECORDED_ANSWERS_BYTES, |usage| usage.answer_bytes),
+        ];
+        for (metric, figure) in figures {
+            let mut family = page.family(metric);
+            for (plugin, usage) in &usage {
+                family.sample(&[plugin], figure(usage));
+            }
+        }
+        page.single(
+            &table::REPLAYED_ANSWERS,
+            self.dispatcher.idempotency.replays.value(),
+        );
     }
 
     fn events(&self, page: &mut Page) {

@@ -97,7 +97,7 @@ table! {
     HOST_STATUSES = Counter "mortise_host_statuses" ["plugin", "generation", "reason"];
     /// Times that a handler ran again because its transaction met a conflict.
     CALL_RETRIES = Counter "mortise_call_retries" ["plugin", "generation", "method"];
-    /// Attempts whose transaction met a conflict: the retries, and the last attempts of calls that were given up.
+    /// Attempts whose transaction met a conflict, or made way for one: the retries, and the last attempts of calls that were given up.
     CALL_CONFLICTS = Counter "mortise_call_conflicts" ["plugin", "generation", "method"];
     /// Calls that took longer than log.slow_call_ms.
     SLOW_CALLS = Counter "mortise_slow_calls" ["plugin", "generation"];
@@ -143,17 +143,17 @@ table! {
     /// Components looked up in the cache of compiled plugins, by what came of it: hit or miss.
     COMPILE_CACHE_LOOKUPS = Counter "mortise_compile_cache_lookups" ["plugin", "outcome"];
 
-    /// 1 while the store takes commits, 0 once it has failed or is closed.
+    /// 1 while the store takes commits, 0 while it has failed or is closed.
     STORE_UP = Gauge "mortise_store_up" [];
     /// Transactions that were committed.
     STORE_COMMITS = Counter "mortise_store_commits" [];
     /// Transactions that were refused because something they had read was changed by another.
     STORE_CONFLICTS = Counter "mortise_store_conflicts" [];
-    /// Time from submitting a transaction to its being durable.
+    /// Time from submitting a transaction to its being acknowledged: durable, unless its plugin is relaxed.
     STORE_COMMIT_SECONDS = Histogram "mortise_store_commit_seconds" [];
-    /// Time that making a group of transactions durable took, disk included.
+    /// Time that writing a group of transactions took, disk included unless all were relaxed.
     STORE_GROUP_SECONDS = Histogram "mortise_store_group_seconds" [];
-    /// Transactions that were made durable together.
+    /// Transactions that were written together.
     STORE_GROUP_COMMITS = Histogram "mortise_store_group_commits" [];
     /// Transactions that wait to be committed, in bytes of keys, values and events.
     STORE_QUEUE_BYTES = Gauge "mortise_store_queue_bytes" [];
@@ -161,6 +161,17 @@ table! {
     STORE_CONFLICT_LOG_BYTES = Gauge "mortise_store_conflict_log_bytes" [];
     /// The store's file.
     STORE_FILE_BYTES = Gauge "mortise_store_file_bytes" [];
+
+    /// Keys in a plugin's part of the store.
+    STORE_KEYS = Gauge "mortise_store_keys" ["plugin"];
+    /// Those keys and their values.
+    STORE_DATA_BYTES = Gauge "mortise_store_data_bytes" ["plugin"];
+    /// Answers recorded under idempotency keys.
+    RECORDED_ANSWERS = Gauge "mortise_recorded_answers" ["plugin"];
+    /// The same in bytes, bounded by idempotency.max_bytes.
+    RECORDED_ANSWERS_BYTES = Gauge "mortise_recorded_answers_bytes" ["plugin"];
+    /// Calls that were answered as an earlier one with the same idempotency-key was.
+    REPLAYED_ANSWERS = Counter "mortise_replayed_answers" [];
 
     /// Events that were committed.
     EVENTS_PUBLISHED = Counter "mortise_events_published" ["plugin"];
@@ -174,6 +185,30 @@ table! {
     EVENTS_UNDELIVERED = Gauge "mortise_events_undelivered" [];
     /// The same in bytes.
     EVENTS_UNDELIVERED_BYTES = Gauge "mortise_events_undelivered_bytes" [];
+
+    /// Events that a subscription's method has taken.
+    SUBSCRIPTION_DELIVERIES = Counter "mortise_subscription_deliveries" ["subscription"];
+    /// Calls of a subscription's method that failed. Each event is tried several times.
+    SUBSCRIPTION_FAILURES = Counter "mortise_subscription_failures" ["subscription"];
+    /// Calls that were given up, events and timers, since the host started.
+    DEAD_LETTERS_ADDED = Counter "mortise_dead_letters_added" [];
+    /// Dead letters that made way for newer ones.
+    DEAD_LETTERS_DROPPED = Counter "mortise_dead_letters_dropped" [];
+    /// Dead letters that are kept, until they are tried again or dropped.
+    DEAD_LETTERS = Gauge "mortise_dead_letters" [];
+    /// The same in bytes.
+    DEAD_LETTER_BYTES = Gauge "mortise_dead_letter_bytes" [];
+
+    /// Timers that have not been settled, and events that are tried again.
+    TIMERS_PENDING = Gauge "mortise_timers_pending" ["plugin"];
+    /// The same in bytes.
+    TIMERS_PENDING_BYTES = Gauge "mortise_timers_pending_bytes" ["plugin"];
+    /// For how long the first of them has been due; 0 if none is.
+    TIMER_LAG_SECONDS = Gauge "mortise_timer_lag_seconds" ["plugin"];
+    /// Calls of timers, and of events that were tried again, that succeeded.
+    TIMERS_FIRED = Counter "mortise_timers_fired" ["plugin"];
+    /// Such calls that failed. Each is tried several times.
+    TIMER_FAILURES = Counter "mortise_timer_failures" ["plugin"];
 
     /// Calls of a plugin to a target, by the status the plugin got and by who made it, the target or the host.
     UPSTREAM_CALLS = Counter "mortise_upstream_calls" ["plugin", "target", "origin", "code"];

@@ -10,6 +10,7 @@ use crate::plugin::state::{Attempt, CallState, RememberedDecision};
 use crate::status::GuestStatus;
 
 mod log;
+mod timers;
 mod upstream;
 
 /// Generated from the WIT.
@@ -238,6 +239,15 @@ impl store::Host for CallState {
 
     fn delete(&mut self, key: Vec<u8>) -> Result<bool, Error> {
         Ok(self.serving()?.transaction.delete(&key)?)
+    }
+
+    fn put_if(&mut self, key: Vec<u8>, value: Vec<u8>, version: u64) -> Result<bool, Error> {
+        let transaction = &mut self.serving()?.transaction;
+        Ok(transaction.put_if(&key, Bytes::from(value), version)?)
+    }
+
+    fn delete_if(&mut self, key: Vec<u8>, version: u64) -> Result<bool, Error> {
+        Ok(self.serving()?.transaction.delete_if(&key, version)?)
     }
 
     fn scan(&mut self, range: store::Range) -> Result<store::Page, Error> {

@@ -6,8 +6,10 @@
 mod echo;
 mod escape;
 mod misbehave;
+mod program;
 mod resources;
 mod state;
+mod timers;
 
 /// The messages and the service of `proto/faults/v1/faults.proto`.
 pub mod pb {
@@ -179,6 +181,34 @@ impl pb::Faults for Faults {
             value,
             attempt: call.attempt(),
         })
+    }
+
+    fn publish(call: &mut Call, request: pb::PublishRequest) -> Result<pb::PublishResponse, Status> {
+        call.publish_bytes(&request.topic, &request.key, &request.payload)?;
+        Ok(pb::PublishResponse {})
+    }
+
+    fn schedule(call: &mut Call, request: pb::ScheduleRequest) -> Result<pb::ScheduleResponse, Status> {
+        timers::schedule(call, request)
+    }
+
+    fn cancel_timer(
+        call: &mut Call,
+        request: pb::CancelTimerRequest,
+    ) -> Result<pb::CancelTimerResponse, Status> {
+        let cancelled = call.cancel_timer(&request.id)?;
+        Ok(pb::CancelTimerResponse { cancelled })
+    }
+
+    fn remember(call: &mut Call, request: pb::RememberRequest) -> Result<pb::RememberResponse, Status> {
+        timers::remember(call, &request)
+    }
+
+    fn run_program(
+        call: &mut Call,
+        request: pb::RunProgramRequest,
+    ) -> Result<pb::RunProgramResponse, Status> {
+        program::run(call, request)
     }
 
     fn take(call: &mut Call, request: pb::TakeRequest) -> Result<pb::TakeResponse, Status> {

@@ -3,10 +3,11 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use mortise_guest::bindings::mortise::plugin::{log, store};
+use mortise_guest::bindings::mortise::plugin::{log, store, timers};
 use mortise_guest::{Call, Rate, Status};
 
 use crate::pb::misbehave_request::Way;
+use crate::pb::{FaultsMethod, RememberRequest};
 use crate::resources;
 
 /// More than any bound of the host's on one argument, and less than the guest's memory.
@@ -50,9 +51,23 @@ pub fn misbehave(call: &Call, way: Way) -> Result<(), Status> {
             black_box(call.random_bytes::<4096>());
         },
         Way::PrintAndLoop => print_and_loop(),
+        Way::FloodTimers => flood(|_| {
+            let request = RememberRequest::default();
+            call.schedule(call.now(), FaultsMethod::REMEMBER, &request)
+                .map(drop)
+        })?,
+        Way::HugeTimer => huge_timer()?,
+        Way::FloodCancels => flood(|number| call.cancel_timer(format!("{number:032x}")).map(drop))?,
         Way::Sleep => drop(resources::sleep(HOUR)),
     }
     Ok(())
+}
+
+/// Straight to the contract's import: the SDK would encode the request beside itself, which is more than
+/// fits.
+fn huge_timer() -> Result<(), Status> {
+    let request = resources::bytes(HUGE);
+    Ok(timers::schedule(0, FaultsMethod::REMEMBER.path(), &request).map(drop)?)
 }
 
 /// Repeats until the host refuses.

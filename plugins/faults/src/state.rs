@@ -38,6 +38,8 @@ pub fn write_anyway(key: &str) -> Vec<String> {
         said(store::put(key.as_bytes(), b"written")),
         said(store::insert(key.as_bytes(), b"written").map(drop)),
         said(store::delete(key.as_bytes()).map(drop)),
+        said(store::put_if(key.as_bytes(), b"written", 1).map(drop)),
+        said(store::delete_if(key.as_bytes(), 1).map(drop)),
         said(events::publish(TOPIC, key, b"written")),
     ]
 }

@@ -1,17 +1,19 @@
 //! A shop's orders: placed, paid, shipped or cancelled.
 //!
 //! Reading order: the handlers below; [`session`], what every call goes through; [`domain`], the rules;
-//! [`orders`], what is stored; [`refusals`], how a broken rule reaches the client.
+//! [`orders`], what is stored; [`payment`], the time to pay; [`refusals`], how a broken rule reaches the
+//! client.
 
 mod domain;
 mod identity;
 mod listing;
 mod orders;
+mod payment;
 mod refusals;
 mod session;
 mod settings;
 
-/// The messages and the service of `proto/order/v1/order.proto`.
+/// The messages and the services of `order/v1/order.proto` and `order/v1/timers.proto`.
 pub mod pb {
     mortise_guest::include_proto!("order.v1");
 }
@@ -21,6 +23,7 @@ use tracing::info;
 
 use crate::domain::lifecycle::{self, Action};
 use crate::domain::place;
+use crate::orders::Record;
 use crate::session::Session;
 pub use crate::settings::Settings;
 
@@ -28,14 +31,16 @@ pub use crate::settings::Settings;
 #[derive(Debug)]
 pub struct Orders;
 
-#[mortise_guest::plugin(config = Settings)]
+#[mortise_guest::plugin(config = Settings, with(pb::OrderTimers))]
 impl pb::OrderService for Orders {
     fn create_order(call: &mut Call, request: pb::Order) -> Result<pb::OrderResponse, Status> {
         Session::run(call, |session| {
             let currency = &session.settings.currency.0;
             let order = place::place(request, currency, session.now)
                 .map_err(|violations| refusals::invalid("Invalid order data", violations))?;
-            let order = orders::insert(call, &session.identity, order)?;
+            let mut record = orders::insert(call, &session.identity, order)?;
+            payment::expect(call, &session.settings, &mut record)?;
+            let order = record.order;
             call.publish("order.created", &order.order_id, &order)?;
             info!(
                 order_id = order.order_id,
@@ -78,21 +83,41 @@ impl pb::OrderService for Orders {
     }
 }
 
+impl pb::OrderTimers for Orders {
+    fn cancel_unpaid(
+        call: &mut Call,
+        request: pb::CancelUnpaidRequest,
+    ) -> Result<pb::CancelUnpaidResponse, Status> {
+        let mut record = orders::get(call, &request.id)?;
+        // Paid in time or cancelled, although the timer had begun.
+        if lifecycle::apply(&mut record.order, Action::Lapse, None).is_err() {
+            return Ok(pb::CancelUnpaidResponse { cancelled: false });
+        }
+        commit(call, Action::Lapse, record)?;
+        Ok(pb::CancelUnpaidResponse { cancelled: true })
+    }
+}
+
 /// Pays, ships or cancels the order, if it still is at the version that the caller saw.
 fn change(call: &Call, action: Action, id: &str, version: Option<i64>) -> Result<pb::Order, Status> {
     Session::run(call, |session| {
         let mut record = orders::find(call, &session.identity, id)?;
-        let before = record.order.status();
         lifecycle::apply(&mut record.order, action, version)
             .map_err(|refusal| refusals::impossible(id, action, version, refusal))?;
-        orders::update(call, &record, before)?;
-        let order = record.order;
-        call.publish(action.topic(), &order.order_id, &order)?;
-        info!(
-            order_id = order.order_id,
-            status = lifecycle::name(order.status()),
-            "order changed"
-        );
-        Ok(order)
+        commit(call, action, record)
     })
+}
+
+/// Stores and tells of what was done to the order.
+fn commit(call: &Call, action: Action, mut record: Record) -> Result<pb::Order, Status> {
+    payment::no_longer_expect(call, &mut record)?;
+    orders::update(call, &record)?;
+    let order = record.order;
+    call.publish(action.topic(), &order.order_id, &order)?;
+    info!(
+        order_id = order.order_id,
+        status = lifecycle::name(order.status()),
+        "order changed"
+    );
+    Ok(order)
 }

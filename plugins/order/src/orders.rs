@@ -1,10 +1,11 @@
 //! What is stored: orders by name, and an index that lists are read from.
 //!
 //! - `orders`: `order_id` to [`Record`].
-//! - `orders_index`: ([`Identity`], `customer_id` or empty, status, `created_at`, `order_id`) to nothing.
-//!   Each order has two rows, one with its customer and one without, so every filter of a list is a range of
-//!   rows that all match. No list reads a row of an order that it may not show.
+//! - its index `listed`: ([`Identity`], `customer_id` or empty, status, `created_at`). Each order is in it twice,
+//!   with its customer and without, so every filter of a list is a range of entries that all match. No list reads an
+//!   entry of an order that it may not show.
 
+use mortise_guest::store::{Index, Indexed};
 use mortise_guest::{Call, Code, ReadCall, Scan, Status};
 
 use crate::domain::page::Position;
@@ -13,8 +14,14 @@ use crate::identity::Identity;
 use crate::pb::{Order, OrderStatus};
 use crate::refusals;
 
-const ORDERS: &str = "orders";
-const INDEX: &str = "orders_index";
+const ORDERS: Indexed<Record> = Indexed::new("orders", &[LISTED]);
+
+const LISTED: Index<Record> = Index::new("listed", |record, keys| {
+    let order = &record.order;
+    for customer in ["", &order.customer_id] {
+        keys.add((&record.owner, customer, order.status, order.created_at));
+    }
+});
 
 /// Names tried for an order before giving up. With a hundred million orders stored, a made-up name is taken
 /// once in three million times; eight in a row mean that the random source is broken.
@@ -29,15 +36,21 @@ pub struct Record {
     /// [`Identity`] of the owner.
     #[prost(string, tag = "2")]
     pub owner: String,
+    /// The timer that cancels the order unless it is paid in time; empty if there is none.
+    #[prost(string, tag = "3")]
+    pub payment_timer: String,
+}
+
+/// The order called `id`, whosever it is.
+pub fn get(call: &ReadCall, id: &str) -> Result<Record, Status> {
+    let record = call.indexed(&ORDERS).get(id)?;
+    record.ok_or_else(|| refusals::not_found(id))
 }
 
 /// The order called `id`, provided that `caller` may access it.
 pub fn find(call: &ReadCall, caller: &Identity, id: &str) -> Result<Record, Status> {
     place::id("id", id).map_err(|violations| refusals::invalid("Invalid request", violations))?;
-    let record = call
-        .table::<Record>(ORDERS)
-        .get(id)?
-        .ok_or_else(|| refusals::not_found(id))?;
+    let record = get(call, id)?;
     if !caller.may_access(&Identity::stored(record.owner.clone())) {
         return Err(refusals::denied());
     }
@@ -47,7 +60,7 @@ pub fn find(call: &ReadCall, caller: &Identity, id: &str) -> Result<Record, Stat
 /// The orders at `positions`, which an index gave.
 pub fn get_all(call: &ReadCall, positions: &[Position]) -> Result<Vec<Order>, Status> {
     let ids = positions.iter().map(|position| position.order_id.as_str());
-    let records = call.table::<Record>(ORDERS).get_many(ids)?;
+    let records = call.indexed(&ORDERS).get_many(ids)?;
     records
         .into_iter()
         .map(|record| {
@@ -59,18 +72,18 @@ pub fn get_all(call: &ReadCall, positions: &[Position]) -> Result<Vec<Order>, St
 }
 
 /// Stores a new order of `owner` and gives it a name if it has none.
-pub fn insert(call: &Call, owner: &Identity, order: Order) -> Result<Order, Status> {
+pub fn insert(call: &Call, owner: &Identity, order: Order) -> Result<Record, Status> {
     let mut record = Record {
         order,
         owner: owner.as_str().to_owned(),
+        payment_timer: String::new(),
     };
     if record.order.order_id.is_empty() {
         insert_under_new_name(call, &mut record)?;
     } else if !insert_record(call, &record)? {
         return Err(refusals::taken(&record.order.order_id));
     }
-    write_index(call, &record)?;
-    Ok(record.order)
+    Ok(record)
 }
 
 fn insert_under_new_name(call: &Call, record: &mut Record) -> Result<(), Status> {
@@ -85,46 +98,16 @@ fn insert_under_new_name(call: &Call, record: &mut Record) -> Result<(), Status>
 
 /// False if the name is taken.
 fn insert_record(call: &Call, record: &Record) -> Result<bool, Status> {
-    match call.table(ORDERS).insert(&record.order.order_id, record) {
+    match call.indexed(&ORDERS).insert(&record.order.order_id, record) {
         Ok(()) => Ok(true),
         Err(status) if status.code() == Code::AlreadyExists => Ok(false),
         Err(status) => Err(status),
     }
 }
 
-/// Stores a changed order whose status was `before`. Nothing else that the index holds ever changes.
-pub fn update(call: &Call, record: &Record, before: OrderStatus) -> Result<(), Status> {
-    call.table(ORDERS).put(&record.order.order_id, record)?;
-    for customer in index_customers(record) {
-        call.table::<()>(INDEX)
-            .delete(index_key(record, customer, before))?;
-    }
-    write_index(call, record)
-}
-
-fn write_index(call: &Call, record: &Record) -> Result<(), Status> {
-    for customer in index_customers(record) {
-        call.table(INDEX)
-            .put(index_key(record, customer, record.order.status()), &())?;
-    }
-    Ok(())
-}
-
-fn index_customers(record: &Record) -> [&str; 2] {
-    ["", &record.order.customer_id]
-}
-
-type IndexKey<'a> = (&'a str, &'a str, i32, i64, &'a str);
-
-fn index_key<'a>(record: &'a Record, customer: &'a str, status: OrderStatus) -> IndexKey<'a> {
-    let order = &record.order;
-    (
-        &record.owner,
-        customer,
-        status.into(),
-        order.created_at,
-        &order.order_id,
-    )
+/// Stores a changed order.
+pub fn update(call: &Call, record: &Record) -> Result<(), Status> {
+    call.indexed(&ORDERS).put(&record.order.order_id, record)
 }
 
 /// The newest `limit` orders of one owner, one status and, unless empty, one customer, that come after
@@ -152,9 +135,10 @@ pub fn scan(
     while positions.len() < limit {
         let missing = u32::try_from(limit - positions.len()).unwrap_or(u32::MAX);
         let scan = Scan::range(start..end).descending().limit(missing).resume(cursor);
-        let page = call.table::<()>(INDEX).scan(scan)?;
+        let page = call.indexed(&ORDERS).keys_by(&LISTED, scan)?;
         for entry in page.entries {
-            let (_, _, _, created_at, order_id): (String, String, i32, i64, String) = entry.key.decode()?;
+            let (_, _, _, created_at, order_id): (String, String, i32, i64, String) =
+                entry.found_by.decode()?;
             positions.push(Position { created_at, order_id });
         }
         // The host may cut a page short.

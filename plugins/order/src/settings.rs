@@ -21,6 +21,8 @@ pub struct Settings {
     /// not authenticated.
     #[config(default = false)]
     pub trust_user_id: bool,
+    /// Seconds in which an order must be paid, or it is cancelled; orders wait for ever if unset.
+    pub pay_within_s: Option<u64>,
     /// Whether calls without an identity are refused.
     #[config(default = false)]
     pub require_identity: bool,

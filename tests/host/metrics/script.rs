@@ -1,5 +1,6 @@
 //! What is done to a host before it is asked for its figures.
 
+use prost::Message as _;
 use tonic::Code;
 
 use super::{FAULTS, method};
@@ -47,12 +48,17 @@ pub(super) async fn calls_of_all_kinds(host: &Host) -> f64 {
     assert_eq!(endless.code(), Code::DeadlineExceeded);
     let sleep = SleepRequest { milliseconds: 100 };
     host.faults().sleep(sleep).await.expect("answered");
-    for key in ["a", "b"] {
-        let write = WriteThenRequest {
+    // The second is repeated, and answered as before.
+    for key in ["a", "b", "b"] {
+        let mut write = tonic::Request::new(WriteThenRequest {
             key: key.into(),
             value: "x".into(),
             ending: Ending::Ok.into(),
-        };
+        });
+        if key == "b" {
+            let once = "once".parse().expect("a value");
+            write.metadata_mut().insert("idempotency-key", once);
+        }
         host.faults().write_then(write).await.expect("kept");
     }
     // What reaches no method, or no handler.
@@ -113,4 +119,54 @@ pub(super) async fn upstream_calls(host: &Host) {
         .forward(forward)
         .await
         .expect("it tells what came of it");
+}
+
+/// Two calls that publish, three that schedule, two that were made and two that were given up.
+pub(super) const DEFERRED_COMMITS: f64 = 9.0;
+
+/// A timer and an event whose calls succeed, a timer and an event whose calls are given up, and a timer that
+/// waits.
+pub(super) async fn calls_left_for_later(host: &Host) {
+    let remember = |key: &str, after: &str| RememberRequest {
+        key: key.into(),
+        after: after.into(),
+        ..RememberRequest::default()
+    };
+    for (key, after, delay_milliseconds) in [("t", "", 0), ("t", "absent", 0), ("t", "", 3_600_000)] {
+        let schedule = ScheduleRequest {
+            count: 1,
+            delay_milliseconds,
+            request: Some(remember(key, after)),
+            ..ScheduleRequest::default()
+        };
+        host.faults().schedule(schedule).await.expect("scheduled");
+    }
+    // Before the next one, which it is to make way for.
+    until_some("the timer given up", async || {
+        let dead = host
+            .metrics()
+            .await
+            .value("mortise_dead_letters_added_total", &[]);
+        (dead == Some(1.0)).then_some(())
+    })
+    .await;
+    for (key, after) in [("e", ""), ("e", "absent")] {
+        let event = PublishRequest {
+            topic: "faults.again".into(),
+            key: key.into(),
+            payload: remember(key, after).encode_to_vec(),
+        };
+        host.faults().publish(event).await.expect("published");
+    }
+    until_some("both given up and both made", async || {
+        let page = host.metrics().await;
+        let made = [
+            "mortise_timers_fired_total",
+            "mortise_subscription_deliveries_total",
+        ];
+        let made: f64 = made.iter().map(|name| page.sum(name, &[])).sum();
+        let dead = page.value("mortise_dead_letters_added_total", &[]);
+        (dead == Some(2.0) && made == 2.0).then_some(())
+    })
+    .await;
 }

@@ -29,6 +29,25 @@ pub(in crate::plugin::flat) trait Lift: Layout + Sized {
     }
 }
 
+/// A value that is an address and a length, be it in memory or among the arguments of a function.
+pub(in crate::plugin::flat) trait Sequence: Sized {
+    /// # Errors
+    /// If it is not a value of this type; the guest is stopped then.
+    fn read(reader: &mut Reader<'_>, at: u32, length: u32) -> Result<Self>;
+}
+
+impl Sequence for String {
+    fn read(reader: &mut Reader<'_>, at: u32, length: u32) -> Result<Self> {
+        reader.string(at, length)
+    }
+}
+
+impl<T: Lift> Sequence for Vec<T> {
+    fn read(reader: &mut Reader<'_>, at: u32, length: u32) -> Result<Self> {
+        reader.list(at, length)
+    }
+}
+
 impl<'m> Reader<'m> {
     /// May make `most` bytes.
     pub(in crate::plugin::flat) fn new(memory: &'m [u8], most: usize) -> Self {
@@ -55,6 +74,15 @@ impl<'m> Reader<'m> {
     /// A string.
     pub(in crate::plugin::flat) fn string(&mut self, at: u32, bytes: u32) -> Result<String> {
         String::from_utf8(self.list(at, bytes)?).map_err(|_| Error::msg("a string is not UTF-8"))
+    }
+
+    /// A key, which is a string or a list, and its value.
+    pub(in crate::plugin::flat) fn key_and_value<K: Sequence>(
+        &mut self,
+        key: (u32, u32),
+        value: (u32, u32),
+    ) -> Result<(K, Vec<u8>)> {
+        Ok((K::read(self, key.0, key.1)?, Vec::read(self, value.0, value.1)?))
     }
 
     /// An optional list among the arguments of a function: what tells the cases apart comes as a value of its

@@ -4,6 +4,7 @@
 //! answers. Signatures are those of the canonical ABI ("Flattening"): a string or a list is an address and a
 //! length, and an answer that does not fit into one value goes to an address that comes last.
 
+mod timers;
 mod types;
 
 use wasmtime::{Caller, Linker, Result};
@@ -36,8 +37,12 @@ pub(super) const NEEDS_ROOM: &[(&str, &str)] = &[
     (STORE, "insert"),
     (STORE, "put"),
     (STORE, "delete"),
+    (STORE, "put-if"),
+    (STORE, "delete-if"),
     (STORE, "scan"),
     (EVENTS, "publish"),
+    (timers::TIMERS, "schedule"),
+    (timers::TIMERS, "cancel"),
     (LIMITS, "take"),
     (CONFIG, "get"),
     (UPSTREAM, "call"),
@@ -50,6 +55,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> Result<()> {
     add_call(linker)?;
     add_store(linker)?;
     add_events_and_limits(linker)?;
+    timers::add_to_linker(linker)?;
     add_log_and_config(linker)?;
     add_upstream(linker)
 }
@@ -113,11 +119,9 @@ fn add_call(linker: &mut Linker<CallState>) -> Result<()> {
         "add-initial-metadata",
         |mut caller: Host<'_>, key: u32, key_bytes: u32, value: u32, value_bytes: u32, at: u32| {
             let guest = Guest::of(&mut caller)?;
-            let mut arguments = guest.arguments();
-            let (key, value) = (
-                arguments.string(key, key_bytes)?,
-                arguments.list(value, value_bytes)?,
-            );
+            let (key, value) = guest
+                .arguments()
+                .key_and_value((key, key_bytes), (value, value_bytes))?;
             let added = call::Host::add_initial_metadata(guest.state, key, value);
             guest.answer(at, added)
         },
@@ -127,11 +131,9 @@ fn add_call(linker: &mut Linker<CallState>) -> Result<()> {
         "add-trailing-metadata",
         |mut caller: Host<'_>, key: u32, key_bytes: u32, value: u32, value_bytes: u32, at: u32| {
             let guest = Guest::of(&mut caller)?;
-            let mut arguments = guest.arguments();
-            let (key, value) = (
-                arguments.string(key, key_bytes)?,
-                arguments.list(value, value_bytes)?,
-            );
+            let (key, value) = guest
+                .arguments()
+                .key_and_value((key, key_bytes), (value, value_bytes))?;
             let added = call::Host::add_trailing_metadata(guest.state, key, value);
             guest.answer(at, added)
         },
@@ -165,11 +167,9 @@ fn add_store(linker: &mut Linker<CallState>) -> Result<()> {
         "insert",
         |mut caller: Host<'_>, key: u32, key_bytes: u32, value: u32, value_bytes: u32, at: u32| {
             let guest = Guest::of(&mut caller)?;
-            let mut arguments = guest.arguments();
-            let (key, value) = (
-                arguments.list(key, key_bytes)?,
-                arguments.list(value, value_bytes)?,
-            );
+            let (key, value) = guest
+                .arguments()
+                .key_and_value((key, key_bytes), (value, value_bytes))?;
             let inserted = store::Host::insert(guest.state, key, value);
             guest.answer(at, inserted)
         },
@@ -179,11 +179,9 @@ fn add_store(linker: &mut Linker<CallState>) -> Result<()> {
         "put",
         |mut caller: Host<'_>, key: u32, key_bytes: u32, value: u32, value_bytes: u32, at: u32| {
             let guest = Guest::of(&mut caller)?;
-            let mut arguments = guest.arguments();
-            let (key, value) = (
-                arguments.list(key, key_bytes)?,
-                arguments.list(value, value_bytes)?,
-            );
+            let (key, value) = guest
+                .arguments()
+                .key_and_value((key, key_bytes), (value, value_bytes))?;
             let put = store::Host::put(guest.state, key, value);
             guest.answer(at, put)
         },
@@ -195,6 +193,34 @@ fn add_store(linker: &mut Linker<CallState>) -> Result<()> {
             let guest = Guest::of(&mut caller)?;
             let key = guest.arguments().list(key, bytes)?;
             let deleted = store::Host::delete(guest.state, key);
+            guest.answer(at, deleted)
+        },
+    )?;
+    linker.func_wrap(
+        STORE,
+        "put-if",
+        |mut caller: Host<'_>,
+         key: u32,
+         key_bytes: u32,
+         value: u32,
+         value_bytes: u32,
+         version: u64,
+         at: u32| {
+            let guest = Guest::of(&mut caller)?;
+            let (key, value) = guest
+                .arguments()
+                .key_and_value((key, key_bytes), (value, value_bytes))?;
+            let put = store::Host::put_if(guest.state, key, value, version);
+            guest.answer(at, put)
+        },
+    )?;
+    linker.func_wrap(
+        STORE,
+        "delete-if",
+        |mut caller: Host<'_>, key: u32, bytes: u32, version: u64, at: u32| {
+            let guest = Guest::of(&mut caller)?;
+            let key = guest.arguments().list(key, bytes)?;
+            let deleted = store::Host::delete_if(guest.state, key, version);
             guest.answer(at, deleted)
         },
     )?;

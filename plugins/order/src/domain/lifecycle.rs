@@ -19,6 +19,8 @@ pub enum Action {
     Ship,
     /// The order is off.
     Cancel,
+    /// The time to pay is over.
+    Lapse,
 }
 
 impl Action {
@@ -27,14 +29,14 @@ impl Action {
         match self {
             Self::Pay => OrderStatus::Paid,
             Self::Ship => OrderStatus::Shipped,
-            Self::Cancel => OrderStatus::Cancelled,
+            Self::Cancel | Self::Lapse => OrderStatus::Cancelled,
         }
     }
 
     /// The statuses in which the action is possible.
     pub fn possible_in(self) -> &'static [OrderStatus] {
         match self {
-            Self::Pay => &[OrderStatus::Confirmed],
+            Self::Pay | Self::Lapse => &[OrderStatus::Confirmed],
             Self::Ship => &[OrderStatus::Paid],
             Self::Cancel => &[OrderStatus::Confirmed, OrderStatus::Paid],
         }
@@ -45,7 +47,7 @@ impl Action {
         match self {
             Self::Pay => "order.paid",
             Self::Ship => "order.shipped",
-            Self::Cancel => "order.cancelled",
+            Self::Cancel | Self::Lapse => "order.cancelled",
         }
     }
 }
@@ -104,16 +106,17 @@ mod tests {
 
     #[test]
     fn every_pair_of_status_and_action() {
-        use Action::{Cancel, Pay, Ship};
+        use Action::{Cancel, Lapse, Pay, Ship};
         use OrderStatus::{Cancelled, Confirmed, Paid, Shipped};
         let possible = [
             (Confirmed, Pay),
             (Paid, Ship),
             (Confirmed, Cancel),
             (Paid, Cancel),
+            (Confirmed, Lapse),
         ];
         for status in [Confirmed, Paid, Shipped, Cancelled] {
-            for action in [Pay, Ship, Cancel] {
+            for action in [Pay, Ship, Cancel, Lapse] {
                 let mut order = order(status);
                 let result = apply(&mut order, action, None);
                 if possible.contains(&(status, action)) {

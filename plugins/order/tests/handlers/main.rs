@@ -3,5 +3,6 @@
 mod calls;
 mod changes;
 mod lists;
+mod payment;
 mod placing;
 mod shop;
