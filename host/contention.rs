@@ -1,11 +1,12 @@
 //! Calls that read and write the same, one after the other.
 //!
-//! Transactions are optimistic: of those that overlap on a key one commits, and the others have run in vain. With many
-//! callers of one key that would be nearly all. So a call that has lost waits for its turn on what it lost over, and
-//! has it until it ends; one that would commit what others have a turn on waits behind them instead.
+//! Transactions are optimistic: of those that overlap on a key one commits, and the others have run in
+//! vain. With many callers of one key that would be nearly all. So a call that has lost waits for its turn
+//! on what it lost over, and has it until it ends; one that would commit what others have a turn on waits
+//! behind them instead.
 //!
-//! Only what a call both reads and writes is worth a turn: of the calls that have it in common no two can overlap
-//! anyway. Those that merely read what others write would be kept from running side by side.
+//! Only what a call both reads and writes is worth a turn: of the calls that have it in common no two can
+//! overlap anyway. Those that merely read what others write would be kept from running side by side.
 //!
 //! That calls are serialisable is for the store to see to. This is about the work that is lost.
 
@@ -16,8 +17,8 @@ use crate::deadline::Deadline;
 use crate::status::Failure;
 use crate::turns::{Turn, Turns, WaitOptions};
 
-/// Who has waited as long runs without a turn: it may be that whoever has it waits for this very call, which it made
-/// by way of an upstream.
+/// Who has waited as long runs without a turn: it may be that whoever has it waits for this very call,
+/// which it made by way of an upstream.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Further calls try their luck.
 const MAX_WAITING: usize = 1_000;

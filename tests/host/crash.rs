@@ -1,5 +1,6 @@
-//! Hosts that are killed under load, again and again: whatever clients were told is so when the host is back, nothing is
-//! there by halves, every event is delivered, and a call that is repeated gets the answer it would have got.
+//! Hosts that are killed under load, again and again: whatever clients were told is so when the host is back,
+//! nothing is there by halves, every event is delivered, and a call that is repeated gets the answer it would
+//! have got.
 //!
 //! `MORTISE_CRASHES=1000 cargo test --test host crash` kills a thousand.
 

@@ -1,5 +1,5 @@
-//! Random programs of many clients at once are as good as run one after the other, in the order of their commits; those
-//! that fail are as good as never run.
+//! Random programs of many clients at once are as good as run one after the other, in the order of their
+//! commits; those that fail are as good as never run.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! A disk that fails at one operation after another, and then has lost what no fsync had secured, or parts of it: what was
-//! acknowledged is there, and of what was not, nothing is there by halves.
+//! A disk that fails at one operation after another, and then has lost what no fsync had secured, or parts of
+//! it: what was acknowledged is there, and of what was not, nothing is there by halves.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -219,8 +219,8 @@ impl History {
         Some((transaction, contents))
     }
 
-    /// The store holds what it did after some transaction, no earlier one than the last that was acknowledged. What
-    /// comes after that has never been.
+    /// The store holds what it did after some transaction, no earlier one than the last that was
+    /// acknowledged. What comes after that has never been.
     fn check(&mut self, store: &Store, what: &str) {
         let entries = read(store).scan(&everything()).unwrap().entries;
         let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();

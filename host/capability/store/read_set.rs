@@ -22,8 +22,9 @@ pub(super) enum Read<'r> {
     Range(&'r Bytes, &'r End),
 }
 
-/// Something that a transaction has read and also writes: a key, or a range that it writes into. Of transactions
-/// that overlap and have one in common, no more than one commits. It is a hash: two that differ may share one.
+/// Something that a transaction has read and also writes: a key, or a range that it writes into. Of
+/// transactions that overlap and have one in common, one commits, as a rule. It is a hash: two that differ
+/// may share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rewritten(u64);
 
@@ -104,8 +105,8 @@ impl Read<'_> {
         }
     }
 
-    /// In the plugin's `namespace`. A range goes by its start: calls that scan the same pages read less or more of
-    /// it.
+    /// In the plugin's `namespace`. A range goes by its start: calls that scan the same pages read less or
+    /// more of it.
     pub(super) fn rewritten(self, namespace: &Namespace, hashing: &RandomState) -> Rewritten {
         let (is_range, key) = match self {
             Self::Key(key) => (false, key),

@@ -154,7 +154,8 @@ impl Client {
 }
 
 impl Bereft {
-    /// Whatever they were told is so; what they were not told is so or is not, and their calls can be repeated.
+    /// Whatever they were told is so; of what they were not told, each thing is so or is not; and their
+    /// calls can be repeated.
     pub(super) async fn find_what_they_were_told(self, host: &Host) {
         let clients: JoinSet<_> = self
             .0
