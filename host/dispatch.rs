@@ -185,8 +185,7 @@ impl Dispatcher {
         let id = CallId::random();
         let trace = TraceContext::of(&head.headers);
         let span = CallSpan::new(id, &head.headers, &route, trace.as_ref());
-        // Pinned where it is made: what wraps a future by value copies all of it, and this one is large.
-        let answered = pin!(async {
+        let answered = async {
             let identity = Identity {
                 id,
                 trace,
@@ -196,7 +195,7 @@ impl Dispatcher {
             let outcome = self.answer(head, body, identity, &route, &mut record).await;
             self.conclude(&outcome, &route, record);
             outcome
-        });
+        };
         span.scope(answered).await
     }
 
@@ -320,6 +319,7 @@ impl Dispatcher {
                 decisions_asked: 0,
                 upstream: Usage::default(),
             };
+            // Pinned here, because what wraps a future by value copies all of it.
             let run = pin!(generation.run(attempt, route.method, request.clone()));
             let finished = call.deadline.bound(run).await;
             record.lap(Stage::Guest);

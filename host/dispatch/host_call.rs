@@ -2,7 +2,6 @@
 //! proof of identity and a client's rate.
 
 use std::fmt::Write as _;
-use std::pin::pin;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -50,7 +49,7 @@ impl Dispatcher {
         let mut record = route.generation.metrics.begin(route.method, Instant::now());
         let id = CallId::random();
         let span = CallSpan::new(id, &HeaderMap::new(), &route, None);
-        let made = pin!(async {
+        let made = async {
             let outcome = self.answer_host(call, id, &route, &mut record).await;
             self.conclude(&outcome, &route, record);
             match result(outcome) {
@@ -60,7 +59,7 @@ impl Dispatcher {
                 }
                 result => result,
             }
-        });
+        };
         span.scope(made).await
     }
 

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderValue};
+use tokio::task::futures::TaskLocalFuture;
 use tracing::field::{Empty, display as shown};
+use tracing::instrument::Instrumented;
 use tracing::{Event, Instrument, Span, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -49,13 +51,15 @@ impl CallSpan {
         })
     }
 
-    /// Does `work` within the span.
-    pub async fn scope<F: Future>(self: Arc<Self>, work: F) -> F::Output {
+    /// Does `work` within the span, where it is also dropped: a guest that is cut off has last words.
+    ///
+    /// Not an `async` function, which would copy the whole of `work` once more.
+    pub fn scope<F: Future>(self: Arc<Self>, work: F) -> TaskLocalFuture<Arc<Self>, Instrumented<F>> {
         let span = match logging::looks_at_spans() {
             true => self.made().clone(),
             false => Span::none(),
         };
-        CURRENT.scope(self, work.instrument(span)).await
+        CURRENT.scope(self, work.instrument(span))
     }
 
     /// The same span for `work` that goes on elsewhere.
