@@ -56,6 +56,8 @@ fn percent_decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         let escaped = (*first == b'%').then(|| after.first_chunk::<2>()).flatten();
+        // A number may have a sign, which a digit is not.
+        let escaped = escaped.filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
         match escaped.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
