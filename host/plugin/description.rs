@@ -10,7 +10,7 @@ use crate::config::MethodName;
 use crate::observe::printable;
 
 /// Services that every host serves itself.
-const HOST_SERVICES: &[&str] = &[
+pub(super) const HOST_SERVICES: &[&str] = &[
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
