@@ -124,14 +124,8 @@ async fn a_loop_between_plugins_ends(isolation: Isolation) {
         ..RememberRequest::default()
     };
     publish(&host, "k", again).await;
-    until_some("the end", async || {
-        let dead = host
-            .metrics()
-            .await
-            .value("mortise_dead_letters_added_total", &[]);
-        (dead == Some(1.0)).then_some(())
-    })
-    .await;
+    host.until_metric("the end", "mortise_dead_letters_added_total", 1.0)
+        .await;
     assert_eq!(remembered(&host, "rounds").await, 8);
     let listed = stdout(mortise(&host, &["events", "list"]));
     assert!(listed.contains("8 deliveries from plugin to plugin"), "{listed}");
@@ -154,14 +148,8 @@ async fn failing_deliveries_are_repeated_then_kept() {
     publish(&host, "bad", unless("bad", "open")).await;
     publish(&host, "good", unless("good", "")).await;
     until_remembered(&host, "good", 1).await;
-    until_some("it is given up", async || {
-        let dead = host
-            .metrics()
-            .await
-            .value("mortise_dead_letters_added_total", &[]);
-        (dead == Some(1.0)).then_some(())
-    })
-    .await;
+    host.until_metric("it is given up", "mortise_dead_letters_added_total", 1.0)
+        .await;
     let json = stdout(mortise(&host, &["events", "list", "--json"]));
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     let call = &json["dead_letters"][0]["call"];

@@ -238,14 +238,8 @@ async fn a_method_that_is_gone_makes_dead_letters_which_the_operator_has_tried_a
     // Their next failure is one too many.
     live.rename_over(&patched(&component, "Remember", "Remembra"));
     let host = setup(1).start().await;
-    until_some("both given up", async || {
-        let dead = host
-            .metrics()
-            .await
-            .value("mortise_dead_letters_added_total", &[]);
-        (dead == Some(2.0)).then_some(())
-    })
-    .await;
+    host.until_metric("both given up", "mortise_dead_letters_added_total", 2.0)
+        .await;
 
     let listed = stdout(mortise(&host, &["events", "list"]));
     assert!(
@@ -317,11 +311,9 @@ async fn dead_letters_and_timers_are_seen_to_while_no_host_runs() {
             ..ScheduleRequest::default()
         };
         schedule(&host, request).await;
-        until_some("it is given up", async || {
-            let dead = host.metrics().await.value("mortise_dead_letters", &[]);
-            (dead == Some(if key == "retried" { 1.0 } else { 2.0 })).then_some(())
-        })
-        .await;
+        let dead = if key == "retried" { 1.0 } else { 2.0 };
+        host.until_metric("it is given up", "mortise_dead_letters", dead)
+            .await;
     }
     let open = WriteThenRequest {
         key: "open".into(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use mortise::capability::events::{Relay, RelayOptions, Sink};
+use mortise::capability::events::{Relay, RelayOptions};
 use mortise::capability::store::{CommitError, Health, Options, Store};
 use mortise::capability::timers::{TimerOptions, Timers};
 
@@ -97,14 +97,8 @@ async fn every_kind_of_failure_ends_and_the_acknowledged_stays() {
 async fn events_are_delivered_after_a_failure() {
     let faults = Faults::default();
     let store = on(&faults);
-    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
-    let sink = SinkFn("sink", move |events: &[mortise::capability::events::Event]| {
-        events
-            .iter()
-            .for_each(|event| sender.send(event.key.clone()).unwrap());
-        Ok(())
-    });
-    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
+    let (sink, mut seen) = keys_sink();
+    let sinks = vec![sink];
     let options = RelayOptions {
         min_backoff: Duration::from_millis(1),
         ..RelayOptions::default()

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use mortise::capability::Namespace;
-use mortise::capability::events::{Relay, RelayOptions, Sink};
+use mortise::capability::events::{Relay, RelayOptions};
 use mortise::capability::store::{Access, Durability, Options, PluginOptions, Store, Transaction};
 use mortise::capability::timers::{TimerOptions, Timers};
 
@@ -96,14 +96,8 @@ fn crash(directory: &std::path::Path) -> Store {
 async fn events_are_delivered_only_from_the_disk() {
     let faults = Faults::default();
     let store = on(&faults, HOUR);
-    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
-    let sink = SinkFn("sink", move |events: &[mortise::capability::events::Event]| {
-        events
-            .iter()
-            .for_each(|event| sender.send(event.key.clone()).unwrap());
-        Ok(())
-    });
-    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
+    let (sink, mut seen) = keys_sink();
+    let sinks = vec![sink];
     let relay = Relay::start(&store, sinks, RelayOptions::default())
         .await
         .unwrap();

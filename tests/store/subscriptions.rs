@@ -85,6 +85,18 @@ fn counting(store: &Store) -> Arc<Consumer> {
     })
 }
 
+/// The same, except that events with the key `stuck` cannot be taken for now.
+fn all_but_stuck(store: &Store) -> Arc<Consumer> {
+    Consumer::new(store, |call, transaction| {
+        let key = &call.event.as_ref().unwrap().key;
+        if key == "stuck" {
+            return Err(NotMade::NotNow("not loaded".into()));
+        }
+        add_one(transaction, key);
+        Ok(())
+    })
+}
+
 #[tokio::test]
 async fn an_event_is_a_call_with_its_attributes() {
     let store = memory();
@@ -294,14 +306,7 @@ async fn delivery_goes_on_after_a_restart_and_nothing_has_an_effect_twice() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path(), Options::default()).unwrap();
     // The first event of a batch fails for ever, the others of it are settled meanwhile.
-    let stuck = Consumer::new(&store, |call, transaction| {
-        let key = &call.event.as_ref().unwrap().key;
-        if key == "stuck" {
-            return Err(NotMade::NotNow("not loaded".into()));
-        }
-        add_one(transaction, key);
-        Ok(())
-    });
+    let stuck = all_but_stuck(&store);
     publish(&store, "order.created", &["stuck", "a", "b", "a"]).await;
     let running = Running::start(&store, stuck, options()).await;
     eventually("the others", || {
@@ -323,14 +328,7 @@ async fn delivery_goes_on_after_a_restart_and_nothing_has_an_effect_twice() {
 async fn a_subscription_that_is_gone_leaves_nothing_behind() {
     let store = memory();
     publish(&store, "order.created", &["stuck", "a"]).await;
-    let stuck = Consumer::new(&store, |call, transaction| {
-        let key = &call.event.as_ref().unwrap().key;
-        if key == "stuck" {
-            return Err(NotMade::NotNow("not loaded".into()));
-        }
-        add_one(transaction, key);
-        Ok(())
-    });
+    let stuck = all_but_stuck(&store);
     let running = Running::start(&store, stuck, options()).await;
     eventually("the other", || stored(&store, "a").is_some()).await;
     running.stop().await;

@@ -3,10 +3,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mortise::capability::Namespace;
+use mortise::capability::events::{Event, Sink};
 use mortise::capability::store::{
     Access, Bounds, CommitError, Committed, Direction, Entry, Options, Range, Store, Transaction,
 };
+use mortise::capability::{Error, ErrorKind, Namespace};
 
 pub(crate) use crate::disk::Faults;
 
@@ -92,6 +93,16 @@ pub(crate) fn keys(entries: &[Entry]) -> Vec<String> {
         .collect()
 }
 
+#[track_caller]
+pub(crate) fn exceeds<T: std::fmt::Debug>(result: Result<T, Error>, limit: u64) {
+    let error = result.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.limit()),
+        (ErrorKind::LimitExceeded, Some(limit)),
+        "{error}"
+    );
+}
+
 /// Waits until `condition` holds.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let waiting = async {
@@ -123,4 +134,16 @@ where
     fn deliver<'a>(&'a mut self, events: &'a [mortise::capability::events::Event]) -> Delivered<'a> {
         Box::pin(std::future::ready((self.1)(events)))
     }
+}
+
+/// A sink that takes everything, and the keys of what it took.
+pub(crate) fn keys_sink() -> (Box<dyn Sink>, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let (sender, seen) = tokio::sync::mpsc::unbounded_channel();
+    let sink = SinkFn("sink", move |events: &[Event]| {
+        events
+            .iter()
+            .for_each(|event| sender.send(event.key.clone()).unwrap());
+        Ok(())
+    });
+    (Box::new(sink), seen)
 }

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use mortise::capability::ErrorKind;
 use mortise::capability::caller::{Backoff, NotMade};
 use mortise::capability::store::{
     Access, CallId, CommitError, DeferredBounds, Errand, Options, Store, Transaction,
 };
 use mortise::capability::timers::{TimerOptions, Timers};
-use mortise::capability::{Error, ErrorKind};
 
 use crate::consumer::{Consumer, add_one};
 use crate::support::*;
@@ -152,16 +152,6 @@ async fn a_timer_is_cancelled_or_called_and_never_both() {
     commit(&store, call).await.unwrap();
     assert_eq!(commit(&store, twin).await, Err(CommitError::Conflict(None)));
     assert_eq!(commit(&store, cancel).await, Err(CommitError::Conflict(None)));
-}
-
-#[track_caller]
-fn exceeds<T: std::fmt::Debug>(result: Result<T, Error>, limit: u64) {
-    let error = result.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.limit()),
-        (ErrorKind::LimitExceeded, Some(limit)),
-        "{error}"
-    );
 }
 
 #[tokio::test]

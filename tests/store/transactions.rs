@@ -221,16 +221,6 @@ async fn senseless_scans_are_refused() {
     }
 }
 
-#[track_caller]
-fn exceeds<T: std::fmt::Debug>(result: Result<T, Error>, limit: u64) {
-    let error = result.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.limit()),
-        (ErrorKind::LimitExceeded, Some(limit)),
-        "{error}"
-    );
-}
-
 #[tokio::test]
 async fn bounds_are_named_when_they_are_passed_and_the_transaction_stays_usable() {
     let bounds = Bounds {

@@ -13,6 +13,7 @@ use super::exposition::Exposition;
 use super::host::Host;
 use super::http1::{self, Answer};
 use super::log::Line;
+use super::until_some;
 
 impl Host {
     /// A client on the socket in the data folder.
@@ -27,6 +28,15 @@ impl Host {
 
     pub(crate) async fn metrics(&self) -> Exposition {
         metrics(&self.data).await
+    }
+
+    /// Waits until a metric without labels has this value.
+    pub(crate) async fn until_metric(&self, what: &str, name: &str, value: f64) {
+        until_some(what, async || {
+            let found = self.metrics().await.value(name, &[]);
+            (found == Some(value)).then_some(())
+        })
+        .await;
     }
 
     /// Where `[admin] listen` is.

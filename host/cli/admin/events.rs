@@ -3,7 +3,7 @@
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::{HostArgs, json, moment, table};
+use super::{HostArgs, first, json, moment, purpose, table};
 use crate::admin::pb::store_client::StoreClient;
 use crate::admin::pb::{
     DeadLetter, DropDeadLettersRequest, ListDeadLettersRequest, ListDeadLettersResponse,
@@ -126,21 +126,15 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
 
 /// The first `limit` dead letters, page by page.
 async fn all(client: &mut StoreClient<Channel>, limit: usize) -> Result<Vec<DeadLetter>, Status> {
-    let mut letters = Vec::new();
-    let mut page_token = String::new();
-    loop {
+    let page = async |page_size, page_token| {
         let request = ListDeadLettersRequest {
-            page_size: u32::try_from(limit - letters.len()).unwrap_or(u32::MAX),
+            page_size,
             page_token,
         };
         let page = client.list_dead_letters(request).await?.into_inner();
-        letters.extend(page.dead_letters);
-        letters.truncate(limit);
-        page_token = page.next_page_token;
-        if page_token.is_empty() || letters.len() >= limit {
-            return Ok(letters);
-        }
-    }
+        Ok((page.dead_letters, page.next_page_token))
+    };
+    first(limit, page).await
 }
 
 /// Does `work` with those that are meant, and says how many there were. Ids that are given must be there.
@@ -183,14 +177,10 @@ fn page(letters: &[DeadLetter]) -> String {
     let mut rows = vec![heading.map(str::to_owned)];
     rows.extend(letters.iter().map(|letter| {
         let call = letter.call.clone().unwrap_or_default();
-        let what = match call.event {
-            Some(event) => format!("{} ({})", event.id, event.topic),
-            None => "timer".to_owned(),
-        };
         [
             printable(&letter.id),
             moment(letter.given_up_at),
-            printable(&what),
+            printable(&purpose(&call)),
             printable(&call.plugin),
             printable(&call.method),
             call.failures.to_string(),

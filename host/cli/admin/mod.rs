@@ -157,6 +157,34 @@ pub(super) fn json(name: &str, message: &impl prost::Message) -> anyhow::Result<
     Ok(String::from_utf8(text)?)
 }
 
+/// The first `limit` things of a list that comes in pages. `page` asks for the one after a token, with so many
+/// things at the most, and hands on the token of the next; the empty token stands for the beginning and the end.
+async fn first<T>(
+    limit: usize,
+    mut page: impl AsyncFnMut(u32, String) -> Result<(Vec<T>, String), Status>,
+) -> Result<Vec<T>, Status> {
+    let mut found = Vec::new();
+    let mut token = String::new();
+    loop {
+        let size = u32::try_from(limit - found.len()).unwrap_or(u32::MAX);
+        let (more, next) = page(size, token).await?;
+        found.extend(more);
+        found.truncate(limit);
+        token = next;
+        if token.is_empty() || found.len() >= limit {
+            return Ok(found);
+        }
+    }
+}
+
+/// What a deferred call is made for.
+fn purpose(call: &pb::DeferredCall) -> String {
+    match &call.event {
+        Some(event) => format!("{} ({})", event.id, event.topic),
+        None => "timer".to_owned(),
+    }
+}
+
 /// A moment in UTC, to the second.
 fn moment(timestamp: Option<prost_types::Timestamp>) -> String {
     let time = timestamp.and_then(|timestamp| SystemTime::try_from(timestamp).ok());

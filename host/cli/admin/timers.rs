@@ -3,7 +3,7 @@
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::{HostArgs, json, moment, table};
+use super::{HostArgs, first, json, moment, purpose, table};
 use crate::admin::pb::store_client::StoreClient;
 use crate::admin::pb::{CancelTimerRequest, DeferredCall, ListTimersRequest, ListTimersResponse};
 use crate::cli::{print, printable};
@@ -97,22 +97,16 @@ async fn pending(
     plugin: &str,
     limit: usize,
 ) -> Result<Vec<DeferredCall>, Status> {
-    let mut timers = Vec::new();
-    let mut page_token = String::new();
-    loop {
+    let page = async |page_size, page_token| {
         let request = ListTimersRequest {
             plugin: plugin.to_owned(),
-            page_size: u32::try_from(limit - timers.len()).unwrap_or(u32::MAX),
+            page_size,
             page_token,
         };
         let page = client.list_timers(request).await?.into_inner();
-        timers.extend(page.timers);
-        timers.truncate(limit);
-        page_token = page.next_page_token;
-        if page_token.is_empty() || timers.len() >= limit {
-            return Ok(timers);
-        }
-    }
+        Ok((page.timers, page.next_page_token))
+    };
+    first(limit, page).await
 }
 
 fn cancel(args: CancelArgs) -> anyhow::Result<()> {
@@ -130,14 +124,10 @@ fn page(timers: &[DeferredCall]) -> String {
     let heading = ["ID", "DUE AT", "FOR", "METHOD", "FAILURES", "ERROR"];
     let mut rows = vec![heading.map(str::to_owned)];
     rows.extend(timers.iter().map(|call| {
-        let what = match &call.event {
-            Some(event) => format!("{} ({})", event.id, event.topic),
-            None => "timer".to_owned(),
-        };
         [
             printable(&call.id),
             moment(call.due_at),
-            printable(&what),
+            printable(&purpose(call)),
             printable(&call.method),
             call.failures.to_string(),
             printable(&call.last_error),

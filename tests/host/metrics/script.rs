@@ -142,14 +142,8 @@ pub(super) async fn calls_left_for_later(host: &Host) {
         host.faults().schedule(schedule).await.expect("scheduled");
     }
     // Before the next one, which it is to make way for.
-    until_some("the timer given up", async || {
-        let dead = host
-            .metrics()
-            .await
-            .value("mortise_dead_letters_added_total", &[]);
-        (dead == Some(1.0)).then_some(())
-    })
-    .await;
+    host.until_metric("the timer given up", "mortise_dead_letters_added_total", 1.0)
+        .await;
     for (key, after) in [("e", ""), ("e", "absent")] {
         let event = PublishRequest {
             topic: "faults.again".into(),
