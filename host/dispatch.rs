@@ -220,6 +220,9 @@ impl Dispatcher {
         self.rates
             .take(path, &policy.rates, caller, arrived)
             .inspect_err(|refused| record.not_admitted(refused.row().reason))?;
+        self.admission
+            .foresee(route.generation.claim(route.method), &deadline)
+            .inspect_err(|refused| record.not_admitted(refused.row().reason))?;
         let limits = &self.limits;
         let (requests, compression) = (&limits.requests, &limits.compression);
         let read = {

@@ -107,16 +107,26 @@ impl Admission {
         }
     }
 
+    /// Turns away a call that could not be served in time even if it were let in now: before its request is
+    /// read, which costs the host and the client as much as a refusal does.
+    ///
+    /// # Errors
+    /// If it is turned away.
+    pub fn foresee(&self, claim: Claim<'_>, deadline: &Deadline) -> Result<(), Failure> {
+        let computes = claim.expected.is_some();
+        if (computes || self.is_busy(claim.share)) && !in_time(claim.expected(), deadline) {
+            return Err(self.overloaded(claim));
+        }
+        Ok(())
+    }
+
     /// Lets a call in, at once or when it is its turn.
     ///
     /// # Errors
     /// If it would not be served in time, too many wait, or its time is up.
     pub async fn admit<'c>(&self, claim: Claim<'c>, deadline: &Deadline) -> Result<Permit<'c>, Failure> {
+        self.foresee(claim, deadline)?;
         let busy = self.is_busy(claim.share);
-        let is_late = (busy || claim.expected.is_some()) && !in_time(claim.expected(), deadline);
-        if is_late {
-            return Err(self.overloaded(claim));
-        }
         if let Some(permit) = self.try_admit(claim, busy) {
             return Ok(permit);
         }
