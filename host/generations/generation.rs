@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::native::{self, NativeHandler};
 use crate::admission::{Claim, Share, Stay, overloaded};
 use crate::capability::Namespace;
 use crate::capability::store::Transaction;
@@ -45,6 +46,8 @@ pub struct Generation {
     pub(super) share: Arc<Share>,
     /// Present with `isolation = "reuse"`.
     pub(super) pool: Option<Pool>,
+    /// Runs calls instead of the program, in benchmarks.
+    pub(super) native: Option<NativeHandler>,
     /// None only while it is being dropped.
     pub(super) program: Option<Program>,
 }
@@ -139,6 +142,9 @@ impl Generation {
         method: usize,
         request: Bytes,
     ) -> Result<Finished, Failure> {
+        if let Some(handler) = self.native {
+            return Ok(native::run(handler, &self.context, attempt, method, &request));
+        }
         let mut sandbox = match self.pool.as_ref().and_then(Pool::take) {
             Some(mut sandbox) => {
                 sandbox.instance().begin(attempt, slices.clone());

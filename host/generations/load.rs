@@ -2,13 +2,14 @@
 //! changes nothing.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::Semaphore;
 
 use super::gate::{self, GateError};
 use super::generation::{Generation, Method};
+use super::native::NativeHandler;
 use super::registry::PluginSettings;
 use crate::capability::limits::Limits;
 use crate::capability::upstream::{Granted, Upstreams};
@@ -139,6 +140,7 @@ pub struct Loader {
     pub idle_slots: Arc<Semaphore>,
     /// One component compiles at a time: a swap must leave the serving threads their cores.
     compiling: Arc<Semaphore>,
+    native: OnceLock<NativeHandler>,
 }
 
 impl Loader {
@@ -161,7 +163,15 @@ impl Loader {
             metadata,
             idle_slots: Arc::new(Semaphore::new(idle_slots)),
             compiling: Arc::new(Semaphore::new(1)),
+            native: OnceLock::new(),
         }
+    }
+
+    /// Has `handler` serve the calls of all plugins that are loaded from now on.
+    #[doc(hidden)]
+    pub fn replace_guests(&self, handler: NativeHandler) {
+        // The first one stays.
+        let _ = self.native.set(handler);
     }
 
     /// Makes a generation of an artifact. It has no number until it is live.
@@ -204,6 +214,7 @@ impl Loader {
                 };
                 Pool::new(policy, self.idle_slots.clone())
             }),
+            native: self.native.get().copied(),
             program: Some(program),
         })
     }

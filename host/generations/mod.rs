@@ -5,6 +5,7 @@ pub(crate) mod fuzzing;
 mod gate;
 mod generation;
 mod load;
+mod native;
 mod registry;
 mod settings;
 pub mod watch;
@@ -12,5 +13,7 @@ pub mod watch;
 pub use gate::GateError;
 pub use generation::{Finished, Generation};
 pub use load::{Inspected, LoadError, Loader};
+#[doc(hidden)]
+pub use native::NativeHandler;
 pub use registry::{PluginSettings, Registry};
 pub use settings::division;
