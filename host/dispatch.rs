@@ -185,7 +185,8 @@ impl Dispatcher {
         let id = CallId::random();
         let trace = TraceContext::of(&head.headers);
         let span = CallSpan::new(id, &head.headers, &route, trace.as_ref());
-        let answered = async {
+        // In a box, because it is large, and what wraps a future by value copies all of it.
+        let answered = Box::pin(async {
             let identity = Identity {
                 id,
                 trace,
@@ -195,7 +196,7 @@ impl Dispatcher {
             let outcome = self.answer(head, body, identity, &route, &mut record).await;
             self.conclude(&outcome, &route, record);
             outcome
-        };
+        });
         span.scope(answered).await
     }
 
@@ -314,14 +315,14 @@ impl Dispatcher {
                     compress_min_bytes: route.policy().compress_min_bytes,
                 });
             }
-            let attempt = Attempt {
+            let attempt = Box::new(Attempt {
                 call: call.clone(),
                 number,
                 transaction,
                 answer: AnswerMetadata::default(),
                 decisions_asked: 0,
                 upstream: Usage::default(),
-            };
+            });
             // Pinned here, because what wraps a future by value copies all of it.
             let run = pin!(generation.run(attempt, route.method, request.clone()));
             let finished = call.deadline.bound(run).await;

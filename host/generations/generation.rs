@@ -103,7 +103,7 @@ impl Generation {
     /// when the future is dropped.
     pub async fn run(
         self: &Arc<Self>,
-        attempt: Attempt,
+        attempt: Box<Attempt>,
         method: usize,
         request: Bytes,
     ) -> Result<Finished, Failure> {
@@ -137,7 +137,7 @@ impl Generation {
 
     async fn run_in_sandbox(
         self: Arc<Self>,
-        attempt: Attempt,
+        attempt: Box<Attempt>,
         slices: Slices,
         method: usize,
         request: Bytes,
@@ -190,7 +190,7 @@ impl Generation {
         }
         let Attempt {
             transaction, answer, ..
-        } = attempt;
+        } = *attempt;
         Ok(Finished {
             // What a failed handler staged can be thousands of entries, and is dropped where it ran.
             outcome: outcome

@@ -15,14 +15,14 @@ pub type NativeHandler = fn(&PluginContext, &mut Attempt, usize, &[u8]) -> Resul
 pub(super) fn run(
     handler: NativeHandler,
     context: &PluginContext,
-    mut attempt: Attempt,
+    mut attempt: Box<Attempt>,
     method: usize,
     request: &Bytes,
 ) -> Finished {
     let outcome = handler(context, &mut attempt, method, request);
     let Attempt {
         transaction, answer, ..
-    } = attempt;
+    } = *attempt;
     Finished {
         outcome: outcome.map(|message| (message, transaction)),
         metadata: answer,

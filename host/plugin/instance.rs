@@ -177,12 +177,12 @@ impl Instance {
     }
 
     /// Makes a reused sandbox ready for its next call.
-    pub fn begin(&mut self, attempt: Attempt, slices: Slices) {
+    pub fn begin(&mut self, attempt: Box<Attempt>, slices: Slices) {
         self.store.data_mut().begin(attempt, slices);
     }
 
     /// Ends the call and hands back the attempt.
-    pub fn finish(&mut self) -> Option<Attempt> {
+    pub fn finish(&mut self) -> Option<Box<Attempt>> {
         self.store.data_mut().finish()
     }
 

@@ -96,7 +96,8 @@ pub struct RememberedDecision {
     pub decision: Decision,
 }
 
-/// One run of a handler. It starts with empty metadata and an empty transaction.
+/// One run of a handler. It starts with empty metadata and an empty transaction. It goes through many hands, and is
+/// large: in a box.
 pub struct Attempt {
     /// The call it belongs to.
     pub call: Arc<Call>,
@@ -126,7 +127,7 @@ pub struct CallState {
     /// The generation's.
     pub plugin: Arc<PluginContext>,
     /// None while the plugin describes itself.
-    pub attempt: Option<Attempt>,
+    pub attempt: Option<Box<Attempt>>,
     /// Time slices that the call has used.
     pub slices: Slices,
 }
@@ -140,7 +141,7 @@ pub(super) const MAX_RANDOM_BYTES: u64 = 1 << 20;
 
 impl CallState {
     /// For a fresh sandbox, without WASI.
-    pub fn new(plugin: Arc<PluginContext>, attempt: Option<Attempt>, slices: Slices) -> Self {
+    pub fn new(plugin: Arc<PluginContext>, attempt: Option<Box<Attempt>>, slices: Slices) -> Self {
         Self {
             wasi: None,
             resources: ResourceTable::new(),
@@ -168,7 +169,7 @@ impl CallState {
     }
 
     /// Makes a reused sandbox ready for its next call.
-    pub fn begin(&mut self, attempt: Attempt, slices: Slices) {
+    pub fn begin(&mut self, attempt: Box<Attempt>, slices: Slices) {
         self.slices = slices;
         self.limiter.begin_call();
         self.attempt = Some(attempt);
@@ -176,7 +177,7 @@ impl CallState {
 
     /// Ends the call: logs what is left to log and hands back the attempt. Dropping the state does the same
     /// for a guest that was cut off.
-    pub fn finish(&mut self) -> Option<Attempt> {
+    pub fn finish(&mut self) -> Option<Box<Attempt>> {
         let dropped = self.output.lock().finish();
         if dropped > 0 {
             tracing::warn!(

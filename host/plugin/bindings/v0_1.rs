@@ -84,7 +84,7 @@ impl CallState {
     /// # Errors
     /// While the plugin describes itself there is no call.
     fn serving(&mut self) -> Result<&mut Attempt, Error> {
-        self.attempt.as_mut().ok_or_else(|| Error {
+        self.attempt.as_deref_mut().ok_or_else(|| Error {
             code: Code::FailedPrecondition,
             message: "there is no call in progress while the plugin describes itself".into(),
             limit: None,
