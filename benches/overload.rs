@@ -58,7 +58,7 @@ const CALLERS_PROCESSOR: u32 = 1;
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
-    let time = Duration::from_millis(if quick { 500 } else { 10_000 });
+    let time = Duration::from_millis(if quick { 500 } else { 5_000 });
     let component = server::build_component("faults");
     pin(std::process::id(), CALLERS_PROCESSOR);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

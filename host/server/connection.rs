@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::Request;
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -31,6 +31,7 @@ use super::proxy::{Proxies, ProxyNaming, forwarded_client, read_proxy_header};
 use super::service::{Answer, Caller, Services};
 use super::stream::Stream;
 use super::tls::Tls;
+use super::unread::Unread;
 use crate::auth::ClientCertificate;
 use crate::dispatch::Dispatcher;
 use crate::observe::Throttle;
@@ -349,7 +350,10 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Future = InProgress;
 
     fn call(&self, request: Request<Incoming>) -> InProgress {
-        let mut request = request.map(Body::new);
+        let mut request = match request.version() {
+            Version::HTTP_2 => request.map(|body| Body::new(Unread::new(body))),
+            _ => request.map(Body::new),
+        };
         if let Some(certificate) = &self.certificate {
             request.extensions_mut().insert(certificate.clone());
         }

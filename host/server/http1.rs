@@ -1,22 +1,17 @@
 //! What HTTP/1.1 needs that HTTP/2 does not: the whole request is read before it is answered.
 //!
 //! A server that answers early can only close the connection, and a client that is still sending then sees a
-//! broken pipe instead of the answer. HTTP/2 resets the stream and goes on.
+//! broken pipe instead of the answer.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
-/// How much of a request is read only to be thrown away, and for how long. Beyond that the connection is
-/// closed after the answer.
-const MAX_DISCARDED_BYTES: usize = 1 << 20;
-const MAX_DISCARD_TIME: Duration = Duration::from_secs(5);
+use super::unread;
 
 /// Watches how far the body of `request` is read.
 pub(super) fn watch(request: Request<tonic::body::Body>) -> (Request<tonic::body::Body>, Unread) {
@@ -74,20 +69,8 @@ pub(super) struct Unread(oneshot::Receiver<tonic::body::Body>);
 impl Unread {
     /// Reads the rest of a request that nobody reads any more.
     pub(super) async fn discard(mut self) {
-        let Ok(mut body) = self.0.try_recv() else {
-            return;
-        };
-        let read = async {
-            let mut left = MAX_DISCARDED_BYTES;
-            while let Some(Ok(frame)) = body.frame().await {
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                match left.checked_sub(length) {
-                    Some(rest) => left = rest,
-                    None => return,
-                }
-            }
-        };
-        // The answer goes out either way.
-        let _ = tokio::time::timeout(MAX_DISCARD_TIME, read).await;
+        if let Ok(body) = self.0.try_recv() {
+            unread::discard(body).await;
+        }
     }
 }

@@ -24,6 +24,7 @@ mod service;
 mod stream;
 mod tls;
 mod unix_socket;
+mod unread;
 
 pub use compression::{Compression, Encoding};
 pub use connection::{ServerOptions, serve};

@@ -1,6 +1,7 @@
 //! gRPC over HTTP/2 where stock clients do not go.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{Method, Request, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
@@ -18,6 +19,7 @@ in_both_modes!(
     broken_framing_is_refused,
     what_is_not_grpc_gets_an_http_answer,
     unknown_methods_are_unimplemented,
+    refusals_cut_off_no_request,
     answers_have_the_frames_they_should,
     grpc_needs_http_2,
     headers_over_the_limit_are_refused,
@@ -169,6 +171,31 @@ async fn unknown_methods_are_unimplemented(isolation: Isolation) {
         .await
         .expect_err("not written");
     assert_eq!(status.code(), Code::Unimplemented);
+    host.stop().await;
+}
+
+/// Clients built on hyper report that their request was cut off, instead of the answer.
+async fn refusals_cut_off_no_request(isolation: Isolation) {
+    let host = Setup::of(Plugin::faults(isolation)).start().await;
+    let stream = TcpStream::connect(host.address).await.expect("the host listens");
+    let (mut client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let head = || {
+        Request::post(format!("http://{}/faults.v1.Other/Echo", host.address))
+            .header("content-type", "application/grpc")
+            .body(())
+            .expect("a request")
+    };
+    let (answer, mut body) = client.send_request(head(), false).expect("a stream");
+    assert_eq!(answer.await.expect("an answer").headers()["grpc-status"], "12");
+    // What the host had to say of the first stream comes before this.
+    let (answer, _) = client.send_request(head(), true).expect("a stream");
+    answer.await.expect("an answer");
+    let reset = std::future::poll_fn(|cx| body.poll_reset(cx)).now_or_never();
+    assert!(reset.is_none(), "{reset:?}");
+    let rest = framed(&EchoRequest::default());
+    body.send_data(rest, true).expect("the stream is open");
+    connection.abort();
     host.stop().await;
 }
 
