@@ -117,13 +117,8 @@ impl Client {
     /// Makes a call and checks its answer.
     pub(crate) async fn call(&self, call: &Call) -> Result<(), Failure> {
         let (headers, answer, trailers) = self.send(&call.path, call.request.clone()).await?;
-        let wrong = |what: &str| Err(Failure(format!("{what}: {headers:?} {trailers:?}")));
-        let status = trailers.get("grpc-status").or(headers.get("grpc-status"));
-        if status.is_none_or(|status| status != "0") {
-            return wrong("not OK");
-        }
         if answer != call.answer {
-            return wrong("another answer");
+            return Err(Failure("another answer".into()));
         }
         // A plain tonic handler can only send the second one with the headers.
         let time = trailers
@@ -132,7 +127,7 @@ impl Client {
         let metadata = headers.get("x-request-id").is_some_and(|id| id == REQUEST_ID)
             && time.is_some_and(|time| time == "0");
         if call.metadata && !metadata {
-            return wrong("other metadata");
+            return Err(Failure(format!("other metadata: {headers:?} {trailers:?}")));
         }
         Ok(())
     }
@@ -148,6 +143,7 @@ impl Client {
         A::decode(message).map_err(|error| Failure(error.to_string()))
     }
 
+    /// Headers, message and trailers of an answer that is OK.
     async fn send(
         &self,
         path: &str,
@@ -171,8 +167,12 @@ impl Client {
             body.flow_control().release_capacity(data.len())?;
             received.extend_from_slice(&data);
         }
-        let trailers = body.trailers().await?.unwrap_or_default();
-        Ok((head.headers, received.freeze(), trailers))
+        let (headers, trailers) = (head.headers, body.trailers().await?.unwrap_or_default());
+        let status = trailers.get("grpc-status").or(headers.get("grpc-status"));
+        if status.is_none_or(|status| status != "0") {
+            return Err(Failure(format!("not OK: {headers:?} {trailers:?}")));
+        }
+        Ok((headers, received.freeze(), trailers))
     }
 }
 

@@ -81,14 +81,19 @@ async fn wait(host: &Server, name: &str, count: usize, seconds: u32, scenario: &
     tokio::time::sleep(Duration::from_millis(500)).await;
     let used = process.resident().saturating_sub(memory);
     let grown = process.threads() as f64 - threads as f64;
-    let mut answered = 0;
-    while let Some(call) = calls.join_next().await {
-        match call.expect("no panic") {
-            Ok(true) => answered += 1,
-            outcome => scenario.fail(format!("{name}: a call ended as {outcome:?}")),
-        }
+    let outcomes = calls.join_all().await;
+    let mut failed = outcomes.iter().filter(|outcome| !matches!(outcome, Ok(true)));
+    if let Some(first) = failed.next() {
+        let failures = 1 + failed.count();
+        scenario.fail(format!(
+            "{name}: {failures} calls were not answered, the first one: {first:?}"
+        ));
     }
-    let answered = f64::from(answered) / count as f64;
+    let answered = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Ok(true)))
+        .count() as f64
+        / count as f64;
     let each = used as f64 / count as f64 / 1e3;
     for (metric, value, bound) in [
         ("memory each, kB", each, Bound::AtMost(64.0)),
