@@ -15,10 +15,13 @@ pub(crate) struct Report {
 /// What decides how large the figures are.
 #[derive(Debug, Serialize)]
 pub(crate) struct Run {
-    command: String,
+    /// After `cargo bench --bench end_to_end --`, whichever profile was built.
+    arguments: Vec<String>,
     mortise: &'static str,
     /// Optimisation level of the host and of native servers in Rust.
     opt_level: &'static str,
+    /// True in the profile `dev`, also where it is optimised; false in a plain `cargo bench`.
+    debug_assertions: bool,
     rustc: String,
     kernel: String,
     processor: String,
@@ -33,11 +36,11 @@ impl Run {
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-        let arguments: Vec<_> = arguments.collect();
         Self {
-            command: format!("cargo bench --bench end_to_end -- {}", arguments.join(" ")),
+            arguments: arguments.collect(),
             mortise: env!("CARGO_PKG_VERSION"),
             opt_level: env!("MORTISE_OPT_LEVEL"),
+            debug_assertions: cfg!(debug_assertions),
             rustc: output("rustc", &["--version"]),
             kernel: output("uname", &["-sr"]),
             processor: processor.map(|(_, name)| name.to_owned()).unwrap_or_default(),
