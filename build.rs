@@ -10,6 +10,11 @@ use prost::Message;
 fn main() -> Result<(), Box<dyn Error>> {
     // Set by fuzz/instrument.sh.
     println!("cargo:rustc-check-cfg=cfg(fuzzing)");
+    // For benchmarks to say what they measured.
+    println!(
+        "cargo:rustc-env=MORTISE_OPT_LEVEL={}",
+        std::env::var("OPT_LEVEL")?
+    );
     embed_sdk()?;
     generate_health()?;
     generate_admin()?;
@@ -35,24 +40,26 @@ fn generate_admin() -> Result<(), Box<dyn Error>> {
     Ok(tonic_prost_build::configure().compile_fds(descriptors)?)
 }
 
-/// Writes `order.v1.rs`, `tally.v1.rs`, `faults.v1.rs`, `caller.v1.rs` and `bench.v1.rs`: what tests and
-/// benches call the plugins with, and what plugins call.
+/// Writes `order.v1.rs`, `tally.v1.rs`, `faults.v1.rs`, `caller.v1.rs`, `bench.v1.rs` and `compute.v1.rs`: what
+/// tests and benches call the plugins with, and what plugins call.
 fn generate_test_clients() -> Result<(), Box<dyn Error>> {
-    const FOLDERS: [&str; 6] = [
+    const FOLDERS: [&str; 7] = [
         "proto",
         "guest-sdk/codegen/proto",
         "plugins/faults/proto",
         "plugins/caller/proto",
         "plugins/bench/proto",
+        "plugins/compute/proto",
         "plugins/tally/proto",
     ];
-    const PROTOS: [&str; 6] = [
+    const PROTOS: [&str; 7] = [
         "order/v1/order.proto",
         "tally/v1/tally.proto",
         "faults/v1/faults.proto",
         "caller/v1/caller.proto",
         "caller/v1/backend.proto",
         "bench/v1/bench.proto",
+        "compute/v1/compute.proto",
     ];
     for folder in FOLDERS {
         println!("cargo:rerun-if-changed={folder}");

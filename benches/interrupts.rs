@@ -12,10 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
-// Other benchmarks measure more of a server.
-#[allow(dead_code)]
-#[path = "support/server.rs"]
-mod server;
+mod support;
 
 /// Client and messages of the plugin of faults.
 mod pb {
@@ -24,7 +21,8 @@ mod pb {
 }
 
 use pb::faults_client::FaultsClient;
-use server::Server;
+use support::components;
+use support::server::{Server, Setup};
 
 const BOUND: Duration = Duration::from_millis(10);
 
@@ -36,7 +34,7 @@ const MANY: usize = 1000;
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let times = if quick { 5 } else { 200 };
-    let component = server::build_component("faults");
+    let component = components::build("faults");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     println!("| sandbox | loops | p50 | p99 | longest | within {BOUND:?} |\n|---|---|---|---|---|---|");
     for isolation in ["call", "reuse"] {
@@ -62,12 +60,13 @@ fn main() {
 
 /// A host with so many places.
 fn start(component: &std::path::Path, isolation: &str, places: usize) -> Server {
-    let keys = format!(
-        "worker_threads = 2\nmax_concurrent_calls = {places}\nmax_queued_calls = 1\n\
-         max_streams_per_connection = {}",
-        2 * MANY
-    );
-    Server::mortise(&[("faults", component)], isolation, &keys)
+    let setup = Setup::of("faults", component)
+        .plugin_key(&format!("isolation = {isolation:?}"))
+        .server_key("worker_threads = 2")
+        .server_key(&format!("max_concurrent_calls = {places}"))
+        .server_key("max_queued_calls = 1")
+        .server_key(&format!("max_streams_per_connection = {}", 2 * MANY));
+    Server::mortise(&setup)
 }
 
 async fn cancel_one_by_one(host: &Server, loops: usize, times: usize) -> Vec<Duration> {
@@ -102,9 +101,9 @@ async fn cancel_all(host: &Server) -> (Duration, [Duration; 2]) {
     waiting.await.expect("no panic");
     let answered = cancelled.elapsed();
     let second = async || {
-        let before = host.cpu_time();
+        let before = host.process().cpu_time();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        host.cpu_time() - before
+        host.process().cpu_time() - before
     };
     (answered, [second().await, second().await])
 }

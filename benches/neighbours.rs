@@ -14,10 +14,7 @@ use std::time::{Duration, Instant};
 
 use tonic::transport::{Channel, Endpoint};
 
-// The other benchmark measures more of a server.
-#[allow(dead_code)]
-#[path = "support/server.rs"]
-mod server;
+mod support;
 
 /// Client and messages of the plugin of faults.
 mod pb {
@@ -27,7 +24,8 @@ mod pb {
 
 use pb::faults_client::FaultsClient;
 use pb::misbehave_request::Way;
-use server::Server;
+use support::components;
+use support::server::{Server, Setup};
 
 /// Between two calls of the quiet caller.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -66,8 +64,9 @@ const KINDS: &[(&str, Heavy, usize)] = &[
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let time = Duration::from_millis(if quick { 200 } else { 5000 });
-    let component = server::build_component("faults");
-    let host = Server::mortise(&[("faults", component.as_path())], "call", "worker_threads = 2");
+    let component = components::build("faults");
+    let setup = Setup::of("faults", &component).server_key("worker_threads = 2");
+    let host = Server::mortise(&setup);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let exceeded = runtime.block_on(measure_all(&host, time));
     println!("\n{exceeded} of {} over the bound", KINDS.len());
@@ -90,12 +89,12 @@ async fn measure_all(host: &Server, time: Duration) -> usize {
             .map(|_| tokio::spawn(heavy.repeat(rounds, channel.clone(), ended.clone())))
             .collect();
         tokio::time::sleep(time / 10).await;
-        let (cpu, calls) = (host.cpu_time(), ended.load(Ordering::Relaxed));
+        let (cpu, calls) = (host.process().cpu_time(), ended.load(Ordering::Relaxed));
         let beside = measure(address, time).await;
         let calls = ended.load(Ordering::Relaxed) - calls;
         let cpu = match calls {
             0 => "no end".to_owned(),
-            calls => format!("{:.2?}", (host.cpu_time() - cpu) / calls),
+            calls => format!("{:.2?}", (host.process().cpu_time() - cpu) / calls),
         };
         for caller in heavy {
             caller.abort();

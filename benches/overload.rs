@@ -23,10 +23,7 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
-// Other benchmarks measure more of a server.
-#[allow(dead_code)]
-#[path = "support/server.rs"]
-mod server;
+mod support;
 
 /// Messages of the plugin of faults.
 mod pb {
@@ -34,7 +31,9 @@ mod pb {
     include!(concat!(env!("OUT_DIR"), "/faults.v1.rs"));
 }
 
-use server::{Server, cpu_time, pin};
+use support::components;
+use support::process::Process;
+use support::server::{Server, Setup};
 
 /// What callers allow for each call.
 const DEADLINE: Duration = Duration::from_millis(500);
@@ -59,8 +58,8 @@ const CALLERS_PROCESSOR: u32 = 1;
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let time = Duration::from_millis(if quick { 500 } else { 5_000 });
-    let component = server::build_component("faults");
-    pin(std::process::id(), CALLERS_PROCESSOR);
+    let component = components::build("faults");
+    Process::own().pin(CALLERS_PROCESSOR);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         goodput(&component, time).await;
@@ -91,12 +90,12 @@ async fn goodput(component: &Path, time: Duration) {
             "nothing was served: something else uses the host's processor"
         );
         for factor in FACTORS {
-            let (host_cpu, callers_cpu) = (host.server.cpu_time(), cpu_time(std::process::id()));
+            let (host_cpu, callers_cpu) = (host.server.process().cpu_time(), Process::own().cpu_time());
             let tally = Arc::new(Tally::default());
             open(&host.channel, work, peak * f64::from(factor), time, &tally).await;
             let busy = |now: Duration, before: Duration| (now - before).as_secs_f64() / time.as_secs_f64();
-            let host_busy = busy(host.server.cpu_time(), host_cpu);
-            let callers_busy = busy(cpu_time(std::process::id()), callers_cpu);
+            let host_busy = busy(host.server.process().cpu_time(), host_cpu);
+            let callers_busy = busy(Process::own().cpu_time(), callers_cpu);
             let per_second =
                 |count: &AtomicU32| f64::from(count.load(Ordering::Relaxed)) / time.as_secs_f64();
             let goodput = per_second(&tally.good);
@@ -178,8 +177,12 @@ struct Host {
 
 impl Host {
     async fn start(plugins: &[(&str, &Path)], keys: &str) -> Self {
-        let server = Server::mortise(plugins, "call", &format!("worker_threads = 1\n{keys}"));
-        server.pin(HOST_PROCESSOR);
+        let mut setup = Setup::default().server_key("worker_threads = 1").server_key(keys);
+        for (name, component) in plugins {
+            setup = setup.and(name, component);
+        }
+        let server = Server::mortise(&setup);
+        server.process().pin(HOST_PROCESSOR);
         let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).expect("an address");
         let channel = endpoint.connect().await.expect("the host listens");
         // Plugins may still be loading.
@@ -204,9 +207,9 @@ impl Host {
     async fn cost(&self, work: Work, time: Duration) -> (f64, Arc<Tally>) {
         let (tally, callers) = self.callers(work, BUSY_CALLERS);
         tokio::time::sleep(time / 5).await;
-        let (cpu, ended) = (self.server.cpu_time(), tally.ended());
+        let (cpu, ended) = (self.server.process().cpu_time(), tally.ended());
         tokio::time::sleep(time).await;
-        let (cpu, ended) = (self.server.cpu_time() - cpu, tally.ended() - ended);
+        let (cpu, ended) = (self.server.process().cpu_time() - cpu, tally.ended() - ended);
         callers.iter().for_each(JoinHandle::abort);
         (cpu.as_secs_f64() * 1e6 / f64::from(ended), tally)
     }
@@ -246,14 +249,9 @@ async fn open(channel: &Channel, work: Work, rate: f64, time: Duration, tally: &
 
 /// A copy of the plugin of faults with another service, because each belongs to one plugin.
 fn renamed(component: &Path, folder: &Path) -> PathBuf {
-    let mut bytes = std::fs::read(component).expect("it was built");
-    for at in 0..bytes.len() - FAULTS.len() {
-        if bytes[at..].starts_with(FAULTS.as_bytes()) {
-            bytes[at..at + FAULTS.len()].copy_from_slice(BESIDE.as_bytes());
-        }
-    }
+    let bytes = std::fs::read(component).expect("it was built");
     let file = folder.join("beside.wasm");
-    std::fs::write(&file, bytes).expect("the folder is new");
+    std::fs::write(&file, components::changed(&bytes, FAULTS, BESIDE)).expect("the folder is new");
     file
 }
 
