@@ -49,6 +49,10 @@ impl Default for Contention {
 }
 
 impl Contention {
+    pub(crate) fn turns(&self) -> &Turns<Rewritten> {
+        &self.turns
+    }
+
     /// A call begins.
     pub fn enter(&self) -> Contender<'_> {
         Contender {

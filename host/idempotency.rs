@@ -76,6 +76,10 @@ impl Idempotency {
         }
     }
 
+    pub(crate) fn turns(&self) -> &Turns<AnswerKey> {
+        &self.turns
+    }
+
     /// Waits until no other call with the same key runs. None for a call without a key, and for one of a
     /// method without side effects, which may run as often as it likes.
     ///

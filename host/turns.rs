@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::deadline::{Deadline, Expired};
+use crate::observe::metrics::{Distribution, Durations};
 
 /// Bounds on waiting for other calls with the same key.
 #[derive(Debug, Clone)]
@@ -31,6 +33,7 @@ pub(crate) struct Turns<K: Key> {
     queues: Mutex<HashMap<K, Queue>>,
     /// How many queues there are: who only looks need not wait for the lock when there are none.
     count: AtomicUsize,
+    waited: Durations,
 }
 
 #[derive(Debug)]
@@ -55,19 +58,50 @@ struct Place<'t, K: Key> {
     key: K,
 }
 
+/// A call that waits, counted when it ends.
+struct Wait<'t> {
+    began: Instant,
+    waited: &'t Durations,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.waited.observe(self.began.elapsed());
+    }
+}
+
 impl<K: Key> Turns<K> {
     pub(crate) fn new(options: WaitOptions) -> Self {
         Self {
             options,
             queues: Mutex::default(),
             count: AtomicUsize::new(0),
+            waited: Durations::default(),
         }
+    }
+
+    /// How many calls wait.
+    pub(crate) fn waiting(&self) -> u64 {
+        let queues = self.queues.lock();
+        queues.values().map(|queue| queue.calls as u64 - 1).sum()
+    }
+
+    /// For how long calls have waited that had to and no longer do, whether or not their turn came.
+    pub(crate) fn waited(&self) -> Distribution {
+        self.waited.distribution()
     }
 
     /// Waits for those before this call. None if too many wait already, or it took too long.
     pub(crate) async fn take(&self, key: K, deadline: &Deadline) -> Result<Option<Turn<'_, K>>, Expired> {
         let Some((place, turn)) = self.queue(key) else {
             return Ok(None);
+        };
+        if let Ok(_permit) = turn.clone().try_acquire_owned() {
+            return Ok(Some(Turn { place, _permit }));
+        }
+        let _counted = Wait {
+            began: Instant::now(),
+            waited: &self.waited,
         };
         let waiting = tokio::time::timeout(self.options.max_wait, turn.acquire_owned());
         let permit = deadline.bound(waiting).await?.ok().and_then(Result::ok);
@@ -152,6 +186,7 @@ mod tests {
         let first = turns.take(1, &patient).await.expect("in time");
         let (mut second, mut third) = (pin!(turns.take(1, &patient)), pin!(turns.take(1, &patient)));
         assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
+        assert_eq!((turns.waiting(), turns.waited().count()), (2, 0));
         assert!(turns.take(2, &patient).await.expect("in time").is_some());
         drop(first);
         assert!((&mut third).now_or_never().is_none(), "it came later");
@@ -159,6 +194,7 @@ mod tests {
         assert_eq!(second.key(), 1);
         drop(second);
         assert!(third.await.expect("in time").is_some());
+        assert_eq!((turns.waiting(), turns.waited().count()), (0, 2));
         assert_eq!(
             (turns.queues.lock().len(), turns.first_taken([1, 2].into_iter())),
             (0, None)
@@ -178,6 +214,7 @@ mod tests {
             "one waits already"
         );
         assert_eq!(hasty.await.err(), Some(Expired));
+        assert_eq!((turns.waiting(), turns.waited().count()), (0, 1));
         let began = Instant::now();
         assert!(turns.take(1, &in_time(100)).await.expect("in time").is_none());
         assert_eq!(began.elapsed().as_secs(), 10);

@@ -1,5 +1,5 @@
-//! What becomes of throughput when calls write the same key: each reads a counter, adds to it, and on a conflict is run
-//! again when the host would.
+//! What becomes of throughput when calls write the same key: each reads a counter, adds to it, and on a
+//! conflict is run again when the host would.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,12 @@ use mortise::capability::store::{Access, CommitError, Options, Store};
 use mortise::contention::Contention;
 use mortise::deadline::Deadline;
 
-const SECONDS: u64 = 3;
+use crate::figures;
+
+const SECONDS: u64 = 1;
+const ROUNDS: usize = 5;
+/// Calls in flight at once, and how many in a hundred of them write the same key.
+const LOADS: [(u64, u64); 6] = [(64, 0), (64, 1), (64, 10), (64, 100), (16, 100), (1, 100)];
 /// As `store.max_attempts` is by default.
 const MAX_ATTEMPTS: u32 = 5;
 
@@ -24,20 +29,33 @@ struct Figures {
 }
 
 pub(crate) async fn run() {
-    println!("writers  hot keys  commits/s  ratio  attempts/commit  given up");
-    let mut alone = None;
-    for (writers, hot_percent) in [(1, 100), (16, 100), (64, 100), (64, 10), (64, 1), (64, 0)] {
-        let figures = measure(writers, hot_percent).await;
-        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
-        let (committed, given_up) = (load(&figures.committed), load(&figures.given_up));
-        let rate = committed as f64 / SECONDS as f64;
-        let alone = *alone.get_or_insert(rate);
-        println!(
-            "{writers:7}  {hot_percent:6} %  {rate:9.0}  {:5.2}  {:15.2}  {:6.2} %",
-            rate / alone,
-            load(&figures.attempts) as f64 / committed.max(1) as f64,
-            100.0 * given_up as f64 / (committed + given_up).max(1) as f64,
-        );
+    let mut rates = LOADS.map(|_| Vec::new());
+    let mut attempts = LOADS.map(|_| Vec::new());
+    let mut given_up = LOADS.map(|_| 0);
+    for _ in 0..ROUNDS {
+        for (load, (writers, hot_percent)) in LOADS.into_iter().enumerate() {
+            let figures = measure(writers, hot_percent).await;
+            let count = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+            let committed = count(&figures.committed) as f64;
+            rates[load].push(committed / SECONDS as f64);
+            attempts[load].push(count(&figures.attempts) as f64 / committed.max(1.0));
+            given_up[load] += count(&figures.given_up);
+        }
+    }
+    println!("\n{ROUNDS} rounds; calls that were given up: {given_up:?}");
+    figures::header("commits per second");
+    let name = |(writers, hot): (u64, u64)| format!("{writers} writers, {hot} % of writes on one key");
+    for (load, rates) in LOADS.into_iter().zip(&rates) {
+        figures::row(&name(load), rates.clone(), "");
+    }
+    figures::header("ratio to 64 writers without a hot key");
+    for (load, of_load) in LOADS.into_iter().zip(&rates) {
+        let ratios = of_load.iter().zip(&rates[0]).map(|(rate, all)| rate / all);
+        figures::row(&name(load), ratios.collect(), "");
+    }
+    figures::header("attempts per commit");
+    for (load, attempts) in LOADS.into_iter().zip(attempts) {
+        figures::row(&name(load), attempts, "");
     }
 }
 

@@ -46,7 +46,8 @@ async fn killed_at_any_moment() {
     host.stop().await;
 }
 
-/// The host dies of one operation on its file after the other: before, in the midst of and after it.
+/// The host dies of one operation on its file after the other: before, in the midst of and after it. A commit
+/// is a write and an fsync, and a checkpoint comes after every few.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_each_step_of_a_commit() {
     const STEPS: usize = 60;

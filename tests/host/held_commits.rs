@@ -11,7 +11,10 @@ use crate::support::pb::faults::*;
 use crate::support::raw::{RawAnswer, RawClient};
 use crate::support::{Isolation, Plugin, Setup, until_some};
 
-in_both_modes!(a_cancelled_call_commits_if_it_was_accepted);
+in_both_modes!(
+    a_cancelled_call_commits_if_it_was_accepted,
+    a_failed_fsync_is_an_unknown_outcome_and_nothing_is_taken_after_it,
+);
 
 const WRITE: &str = "/faults.v1.Faults/WriteThen";
 
@@ -48,6 +51,8 @@ async fn until_there_are(host: &Embedded, admitted: f64, queued: impl Fn(f64) ->
 async fn a_cancelled_call_commits_if_it_was_accepted(isolation: Isolation) {
     let faults = Faults::default();
     let setup = Setup::of(Plugin::faults(isolation)).with("[server]\nmax_concurrent_calls = 2");
+    // What the delivery of events writes waits for the next commit.
+    let setup = setup.with("[store]\nrelaxed_window_ms = 60000");
     let host = setup.embed(faults.disk()).await;
     let client = host.raw().await;
     assert_eq!(write(&client, "before").await.expect("no panic").code(), Code::Ok);
@@ -88,5 +93,24 @@ async fn a_cancelled_call_commits_if_it_was_accepted(isolation: Isolation) {
     let metrics = host.metrics().await;
     let published = metrics.value("mortise_events_published_total", &[("plugin", "faults")]);
     assert_eq!(published, Some(3.0));
+    host.stop().await;
+}
+
+async fn a_failed_fsync_is_an_unknown_outcome_and_nothing_is_taken_after_it(isolation: Isolation) {
+    let faults = Faults::default();
+    // So that the call is the first to need the disk.
+    let setup = Setup::of(Plugin::faults(isolation)).with("[store]\nrelaxed_window_ms = 60000");
+    let host = setup.embed(faults.disk()).await;
+    let client = host.raw().await;
+    faults.fail_sync();
+    let unknown = write(&client, "unknown").await.expect("no panic");
+    assert_eq!(
+        (unknown.code(), &*unknown.reason()),
+        (Code::Unknown, "COMMIT_UNKNOWN")
+    );
+    let refused = write(&client, "after").await.expect("no panic");
+    assert_eq!(refused.code(), Code::Unavailable);
+    let up = host.metrics().await.value("mortise_store_up", &[]);
+    assert_eq!(up, Some(0.0));
     host.stop().await;
 }

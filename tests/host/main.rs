@@ -6,6 +6,7 @@ mod support;
 mod abuse;
 mod admin;
 mod admission;
+mod agreement;
 mod auth;
 mod cache;
 mod cancellation;
@@ -43,3 +44,6 @@ mod tls;
 mod tracing;
 mod transactions;
 mod upstream;
+
+/// As the sources of a plugin name it, of which one is compiled in here.
+use support::pb::faults as pb;

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tonic::{Code, Response, Status};
 
 use crate::support::pb::caller::{AskBackendRequest, AskResponse};
+use crate::support::pb::faults::IncrementRequest;
 use crate::support::{Backend, Host, Isolation, LiveFile, Plugin, Setup, components, reason, until_some};
 
 mod held;
@@ -262,6 +263,11 @@ fn state_is_counted(held: &mut Held, retries: f64) {
     held.is_within(&table::STORE_GROUP_COMMITS, &[], 1.0, commits);
     assert_eq!(held.page.sum("mortise_store_group_commits_sum", &[]), commits);
     held.is(&table::STORE_QUEUE_BYTES, &[], 0.0);
+    for over in ["key", "idempotency-key"] {
+        held.is(&table::TURNS_WAITING, &[over], 0.0);
+        held.is_within(&table::TURN_SECONDS, &[over], 0.0, retries);
+    }
+    held.is_within(&table::STORE_LOG_BYTES, &[], 1000.0, 100_000.0);
     held.is_within(&table::STORE_CONFLICT_LOG_BYTES, &[], 0.0, 10_000.0);
     held.is_at_least(&table::STORE_FILE_BYTES, &[], 4096.0);
     // `a` and `b` hold a byte each, `count` a number; so do `t` and `e`, with notes beside them of who called
@@ -371,5 +377,36 @@ async fn handshakes_that_fail_are_counted() {
         );
     }
     assert_eq!(page.value("mortise_connections_open", &[]), Some(0.0));
+    host.stop().await;
+}
+
+/// Three rivals: one commits, and of the others one waits until the other has run again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_wait_for_their_turn_are_counted() {
+    let host = Setup::of(Plugin::faults(Isolation::Call)).start().await;
+    let increment = || async {
+        let increment = IncrementRequest {
+            key: "count".into(),
+            wait_milliseconds: 200,
+        };
+        host.faults().increment(increment).await.expect("answered")
+    };
+    let over = [("over", "key")];
+    let waits = async || host.metrics().await.value("mortise_turns_waiting", &over) == Some(1.0);
+    until_some("one that waits", async || {
+        let rivals = async { tokio::join!(increment(), increment(), increment()) };
+        let watch = async { while !waits().await {} };
+        tokio::select! {
+            _ = rivals => None,
+            () = watch => Some(()),
+        }
+    })
+    .await;
+    until_some("nobody waits", async || (!waits().await).then_some(())).await;
+    let page = host.metrics().await;
+    assert_eq!(page.value("mortise_turns_waiting", &over), Some(0.0));
+    assert!(page.value("mortise_turn_seconds_count", &over) >= Some(1.0));
+    let seconds = page.sum("mortise_turn_seconds_sum", &over);
+    assert!(seconds > 0.0 && seconds < 60.0, "{seconds}");
     host.stop().await;
 }

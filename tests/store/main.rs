@@ -4,6 +4,7 @@
 mod agreement;
 mod anomalies;
 mod answers;
+mod checkpoints;
 mod commits;
 mod consumer;
 mod crash;

@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use mortise::capability::store::{OpenError, Options, Store};
+use mortise::capability::store::{OpenError, Options, Store, verify};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -64,7 +64,7 @@ fn open_error(directory: &std::path::Path) -> OpenError {
 fn a_file_that_is_not_a_store_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("store.redb");
-    for content in [&b"not a store"[..], &[0; 100_000], b"redb\x1a\x0a\xa9\x0d\x0a"] {
+    for content in [&b"not a store"[..], &[0; 100_000], b"mortise\0\x03\0\0\0\0\0\0\0"] {
         fs::write(&file, content).unwrap();
         let error = open_error(directory.path());
         assert!(matches!(error, OpenError::Corrupt { .. }), "{error:?}");
@@ -108,8 +108,9 @@ async fn a_file_with_flipped_bits_opens_or_is_refused() {
     let mut random = StdRng::seed_from_u64(1);
     for _ in 0..100 {
         let mut damaged = whole.clone();
-        // The pages in use lie at the beginning of the file.
-        let position = random.random_range(0..damaged.len().min(64 << 10));
+        // The pages in use lie at the beginning of the database, which follows the log.
+        let page = [0, 4 << 20][random.random_range(0..2)];
+        let position = page + random.random_range(0..64 << 10);
         damaged[position] ^= 1 << random.random_range(0..8);
         fs::write(&path, &damaged).unwrap();
         match Store::open(directory.path(), Options::default()) {
@@ -126,23 +127,19 @@ async fn a_file_with_flipped_bits_opens_or_is_refused() {
 fn a_store_of_another_version_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     Store::open(directory.path(), Options::default()).unwrap().close();
-    let database = redb::Database::open(directory.path().join("store.redb")).unwrap();
-    let transaction = database.begin_write().unwrap();
-    let meta = redb::TableDefinition::<&str, u64>::new("/meta");
-    transaction
-        .open_table(meta)
-        .unwrap()
-        .insert("format", 99)
-        .unwrap();
-    transaction.commit().unwrap();
-    drop(database);
+    let path = directory.path().join("store.redb");
+    let mut newer = fs::read(&path).unwrap();
+    newer[8] = 99;
+    fs::write(&path, newer).unwrap();
     let error = open_error(directory.path());
     assert!(matches!(error, OpenError::WrongVersion { found: 99, .. }));
     assert!(error.to_string().contains("format 99"), "{error}");
+    let error = verify(directory.path(), &Options::default()).unwrap_err();
+    assert!(matches!(error, OpenError::WrongVersion { found: 99, .. }));
 }
 
 #[test]
-fn another_programs_database_is_refused() {
+fn a_database_without_a_log_is_one_of_an_older_version() {
     let directory = tempfile::tempdir().unwrap();
     let database = redb::Database::create(directory.path().join("store.redb")).unwrap();
     let transaction = database.begin_write().unwrap();
@@ -151,7 +148,13 @@ fn another_programs_database_is_refused() {
         .unwrap();
     transaction.commit().unwrap();
     drop(database);
-    assert!(matches!(open_error(directory.path()), OpenError::Corrupt { .. }));
+    let error = open_error(directory.path());
+    assert!(
+        matches!(error, OpenError::WrongVersion { found: 2, .. }),
+        "{error}"
+    );
+    let message = error.to_string();
+    assert!(message.contains("mortise store export"), "{message}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use mortise::capability::store::{Access, Durability, Options, PluginOptions, Sto
 use mortise::capability::timers::{TimerOptions, Timers};
 
 use crate::consumer::{Consumer, add_one};
+use crate::power::Disk;
 use crate::support::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -28,6 +29,15 @@ fn on(faults: &Faults, window: Duration) -> Store {
     Store::on_storage(faults.disk(), relaxed(window)).unwrap()
 }
 
+/// Gives the file room: one that has to grow waits for the disk.
+async fn make_room(store: &Store) {
+    set(store, &[("room", &"x".repeat(200_000))]).await;
+    let mut transaction = write(store);
+    transaction.delete(b"room").unwrap();
+    commit(store, transaction).await.unwrap();
+    commit(store, careful(store)).await.unwrap();
+}
+
 /// Of a plugin that waits for the disk.
 fn careful(store: &Store) -> Transaction {
     let mut transaction = store.begin(&Namespace::new("careful").unwrap(), Access::ReadWrite);
@@ -39,6 +49,7 @@ fn careful(store: &Store) -> Transaction {
 async fn a_relaxed_commit_waits_for_no_disk_and_is_seen_at_once() {
     let faults = Faults::default();
     let store = on(&faults, HOUR);
+    make_room(&store).await;
     let _stalled = faults.stall();
     for number in 1..=20 {
         set(&store, &[("a", &number.to_string())]).await;
@@ -60,36 +71,50 @@ async fn conflicts_are_found_as_always() {
 
 #[tokio::test]
 async fn a_commit_that_waits_for_the_disk_takes_earlier_ones_along() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), relaxed(HOUR)).unwrap();
+    let disk = Disk::new(1);
+    let store = Store::on_storage(disk.clone(), relaxed(HOUR)).unwrap();
+    make_room(&store).await;
     set(&store, &[("a", "1")]).await;
     commit(&store, careful(&store)).await.unwrap();
     set(&store, &[("a", "lost")]).await;
-    let crashed = crash(directory.path());
+    let crashed = crash(&disk);
     assert_eq!(get(&mut read(&crashed), "a").as_deref(), Some("1"));
     assert_eq!(crashed.usage()[&order()].bytes, 2);
     // In good order nothing is lost.
     store.close();
-    let store = Store::open(directory.path(), Options::default()).unwrap();
+    let store = crash(&disk);
     assert_eq!(get(&mut read(&store), "a").as_deref(), Some("lost"));
 }
 
 #[tokio::test]
 async fn the_window_bounds_what_is_lost() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), relaxed(Duration::from_millis(1))).unwrap();
+    let disk = Disk::new(1);
+    let store = Store::on_storage(disk.clone(), relaxed(Duration::from_millis(1))).unwrap();
     set(&store, &[("a", "1")]).await;
     eventually("it is on the disk", || {
-        get(&mut read(&crash(directory.path())), "a").as_deref() == Some("1")
+        get(&mut read(&crash(&disk)), "a").as_deref() == Some("1")
     })
     .await;
 }
 
-/// What a crash now would leave: the file as it is, without what the host has in memory.
-fn crash(directory: &std::path::Path) -> Store {
+#[tokio::test]
+async fn a_host_that_is_killed_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), relaxed(HOUR)).unwrap();
+    set(&store, &[("a", "1")]).await;
     let copy = tempfile::tempdir().unwrap();
-    std::fs::copy(directory.join("store.redb"), copy.path().join("store.redb")).unwrap();
-    Store::open(copy.path(), Options::default()).unwrap()
+    std::fs::copy(
+        directory.path().join("store.redb"),
+        copy.path().join("store.redb"),
+    )
+    .unwrap();
+    let store = Store::open(copy.path(), Options::default()).unwrap();
+    assert_eq!(get(&mut read(&store), "a").as_deref(), Some("1"));
+}
+
+/// What a power failure now would leave.
+fn crash(disk: &Disk) -> Store {
+    Store::on_storage(disk.without_power(), Options::default()).unwrap()
 }
 
 #[tokio::test]
@@ -131,8 +156,8 @@ fn counting(store: &Store) -> Timers {
 /// And what their calls do is on the disk when the host goes by it.
 #[tokio::test]
 async fn timers_are_called_only_from_the_disk() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), relaxed(HOUR)).unwrap();
+    let disk = Disk::new(1);
+    let store = Store::on_storage(disk.clone(), relaxed(HOUR)).unwrap();
     let timers = counting(&store);
     let mut transaction = write(&store);
     schedule(&mut transaction, SystemTime::now());
@@ -144,7 +169,7 @@ async fn timers_are_called_only_from_the_disk() {
     assert_eq!(get(&mut read(&store), "fired"), None);
     commit(&store, careful(&store)).await.unwrap();
     eventually("it is called", || get(&mut read(&store), "fired").is_some()).await;
-    let crashed = crash(directory.path());
+    let crashed = crash(&disk);
     assert_eq!(get(&mut read(&crashed), "fired").as_deref(), Some("1"));
     assert!(crashed.deferred().pending().is_empty());
     timers.stop().await;

@@ -1,4 +1,7 @@
+use std::fs::File;
 use std::future::Future;
+use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -8,6 +11,8 @@ use mortise::capability::store::{
     Access, Bounds, CommitError, Committed, Direction, Entry, Options, Range, Store, Transaction,
 };
 use mortise::capability::{Error, ErrorKind, Namespace};
+use redb::StorageBackend;
+use redb::backends::FileBackend;
 
 pub(crate) use crate::disk::Faults;
 
@@ -146,4 +151,44 @@ pub(crate) fn keys_sink() -> (Box<dyn Sink>, tokio::sync::mpsc::UnboundedReceive
         Ok(())
     });
     (Box::new(sink), seen)
+}
+
+/// The database in the file of a store that is closed.
+pub(crate) fn database(file: &Path) -> redb::Database {
+    let file = File::options().read(true).write(true).open(file).unwrap();
+    redb::Builder::new()
+        .create_with_backend(DatabasePart(FileBackend::new(file).unwrap()))
+        .unwrap()
+}
+
+/// What follows the log.
+#[derive(Debug)]
+struct DatabasePart(FileBackend);
+
+const LOG_BYTES: u64 = 4 << 20;
+
+impl StorageBackend for DatabasePart {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.len()? - LOG_BYTES)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(LOG_BYTES + offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(LOG_BYTES + length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(LOG_BYTES + offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
 }

@@ -120,7 +120,7 @@ async fn verifying_finds_what_is_counted_wrong() {
     assert_eq!(verify(data.path(), &Options::default()).unwrap(), []);
 
     let file = data.path().join("store.redb");
-    let database = redb::Database::open(&file).unwrap();
+    let database = database(&file);
     let transaction = database.begin_write().unwrap();
     let usage = redb::TableDefinition::<&str, (u64, u64, u64, u64)>::new("/usage");
     transaction

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use mortise::app::App;
-use mortise::capability::store::Store;
+use mortise::capability::store::{Options, Store};
 use mortise::config::{Config, Overrides};
 use redb::StorageBackend;
 use tempfile::TempDir;
@@ -15,6 +15,9 @@ use super::admin;
 use super::exposition::Exposition;
 use super::raw::RawClient;
 use super::within_patience;
+
+/// Few, so that a run of a few commits has its checkpoint.
+const CHECKPOINT_BYTES: usize = 8 << 10;
 
 /// A host that serves.
 #[derive(Debug)]
@@ -39,7 +42,14 @@ impl Embedded {
             ..Overrides::default()
         };
         let config = Config::load(Some(config), &overrides).expect("it is valid");
-        let app = App::start_with(&config, |_, options| Store::on_storage(disk, options)).await;
+        let app = App::start_with(&config, |_, options| {
+            let options = Options {
+                checkpoint_bytes: CHECKPOINT_BYTES,
+                ..options
+            };
+            Store::on_storage(disk, options)
+        });
+        let app = app.await;
         let app = app.expect("it starts");
         app.load_plugins().await.expect("they are loaded");
         let listening = app.listening().expect("it listens");

@@ -10,10 +10,11 @@ use prost::Message;
 use super::answer::{Failure, Metadata, Response};
 use super::buckets::Buckets;
 use super::clock::Clock;
+use super::contended::Carried;
 use super::idempotency::Answers;
 use super::request::Request;
 use super::store::{Store, Transaction};
-use super::upstream::Upstreams;
+use super::upstream::{self, Upstreams};
 use crate::Status;
 
 /// What a fake host keeps from call to call.
@@ -30,7 +31,15 @@ pub(super) struct State {
     pub(super) events: Vec<Event>,
     pub(super) logs: Vec<LogLine>,
     pub(super) upstreams: Upstreams,
+    pub(super) carried: Carried,
     calls: u64,
+}
+
+impl State {
+    /// How many calls there were, the one in progress included.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls
+    }
 }
 
 impl Default for State {
@@ -47,6 +56,7 @@ impl Default for State {
             events: Vec::new(),
             logs: Vec::new(),
             upstreams: Upstreams::default(),
+            carried: Carried::default(),
             calls: 0,
         }
     }
@@ -129,6 +139,11 @@ pub(super) struct Current {
     pub(super) transaction: Transaction,
     /// When the last upstream call began, in nanoseconds since the Unix epoch.
     pub(super) upstream_began: u64,
+    /// Of this attempt.
+    pub(super) decisions_asked: usize,
+    pub(super) upstreams_asked: usize,
+    /// The attempt called something else than the one before, which ends the call.
+    pub(super) diverged: bool,
 }
 
 impl Current {
@@ -164,7 +179,10 @@ pub(super) struct CallInProgress<'h> {
 impl<'h> CallInProgress<'h> {
     pub(super) fn begin(home: &'h mut State, request: Request) -> CallInProgress<'h> {
         let mut state = mem::take(home);
-        state.calls += 1;
+        if !request.again {
+            state.calls += 1;
+            state.carried = Carried::default();
+        }
         let deadline = request.timeout.map(|timeout| {
             let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
             state.clock.unix_nanos().saturating_add(timeout)
@@ -186,6 +204,9 @@ impl<'h> CallInProgress<'h> {
             trailers: Metadata::default(),
             transaction,
             upstream_began: 0,
+            decisions_asked: 0,
+            upstreams_asked: 0,
+            diverged: false,
         };
         let nested = CURRENT.with_borrow_mut(|slot| match slot {
             Some(_) => Some(current),
@@ -201,8 +222,12 @@ impl<'h> CallInProgress<'h> {
         CallInProgress { home }
     }
 
-    /// Commits if the handler succeeded in time.
-    pub(super) fn end<T>(self, result: Result<T, Status>) -> Result<Response<T>, Failure> {
+    /// Commits if the handler succeeded in time. None if it did and may not commit.
+    pub(super) fn end<T>(
+        self,
+        result: Result<T, Status>,
+        may_commit: bool,
+    ) -> Option<Result<Response<T>, Failure>> {
         let current = CURRENT
             .with_borrow_mut(Option::take)
             .expect("begun above, and ended once");
@@ -212,14 +237,23 @@ impl<'h> CallInProgress<'h> {
             headers,
             trailers,
             transaction,
+            diverged,
             ..
         } = current;
+        let result = match diverged {
+            true => Err(upstream::diverged()),
+            false => result,
+        };
         if result.is_ok() && !expired {
+            if !may_commit {
+                *self.home = state;
+                return None;
+            }
             let events = state.store.commit(transaction, state.clock.now());
             state.events.extend(events);
         }
         *self.home = state;
-        match result {
+        Some(match result {
             // The host itself ends a call that expires, and has nothing to say but that.
             _ if expired => {
                 let status = Status::deadline_exceeded("Deadline exceeded");
@@ -239,7 +273,7 @@ impl<'h> CallInProgress<'h> {
                 headers,
                 trailers,
             }),
-        }
+        })
     }
 }
 

@@ -169,8 +169,16 @@ pub(crate) mod limits {
 
     pub(crate) fn take(bucket: &str, tokens: u32, rate: Rate) -> Result<Decision, Error> {
         with_current(|call| {
-            let now = call.state.clock.unix_nanos();
-            call.state.buckets.take(bucket, tokens, rate, now)
+            let number = call.decisions_asked;
+            call.decisions_asked += 1;
+            let state = &mut call.state;
+            if let Some(earlier) = state.carried.decision(number, bucket, tokens, rate) {
+                return Ok(earlier);
+            }
+            let now = state.clock.unix_nanos();
+            let decision = state.buckets.take(bucket, tokens, rate, now)?;
+            state.carried.decided(bucket, tokens, rate, decision);
+            Ok(decision)
         })
     }
 }

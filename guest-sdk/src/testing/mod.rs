@@ -23,7 +23,7 @@
 //! What a handler writes and publishes takes effect if and only if it returns `Ok` before its deadline;
 //! metadata is checked as the real host checks it; rate-limit decisions stand whatever becomes of the call.
 //! Time moves only when the test moves it, and random bytes come from a seed. Calls run one after the other,
-//! so there are no conflicts; [`Request::attempt`] tells a handler that it runs again.
+//! so there are no conflicts, but for those that [`Host::contended`] has a call meet.
 //!
 //! A panic in a handler is a panic of the test.
 
@@ -31,6 +31,7 @@ mod answer;
 mod buckets;
 mod call;
 mod clock;
+mod contended;
 mod idempotency;
 pub(crate) mod imports;
 mod metadata;
@@ -174,13 +175,7 @@ impl Host {
         request: Request,
         handler: impl FnOnce(&mut Call) -> Result<T, Status>,
     ) -> Result<Response<T>, Failure> {
-        self.run(request, |call| {
-            let result = handler(call);
-            if let Err(status) = &result {
-                log::failure(status);
-            }
-            result
-        })
+        self.run(request, |call| logged(handler(call)))
     }
 
     /// Runs a method of a plugin from encoded request to encoded response, on the path that it takes in
@@ -344,13 +339,24 @@ impl Host {
         request: Request,
         body: impl FnOnce(&mut Call) -> Result<T, Status>,
     ) -> Result<Response<T>, Failure> {
+        let ended = self.attempt(request, true, body);
+        ended.expect("it meets no conflict")
+    }
+
+    /// One attempt of a call; none if it would be committed, and is not to be.
+    fn attempt<T>(
+        &mut self,
+        request: Request,
+        may_commit: bool,
+        body: impl FnOnce(&mut Call) -> Result<T, Status>,
+    ) -> Option<Result<Response<T>, Failure>> {
         log::start_call();
         let in_progress = CallInProgress::begin(&mut self.state, request);
         let subscriber = tracing_core::Dispatch::new(log::Forward);
         let logging = tracing_core::dispatcher::set_default(&subscriber);
         let result = body(&mut Call::current());
         drop(logging);
-        in_progress.end(result)
+        in_progress.end(result, may_commit)
     }
 
     /// The events committed so far, oldest first.
@@ -392,6 +398,13 @@ impl Host {
     pub fn stored_len(&self) -> usize {
         self.state.store.len()
     }
+}
+
+fn logged<T>(result: Result<T, Status>) -> Result<T, Status> {
+    if let Err(status) = &result {
+        log::failure(status);
+    }
+    result
 }
 
 /// As a host writes an event's attribute.

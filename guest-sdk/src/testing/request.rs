@@ -18,6 +18,8 @@ pub struct Request {
     pub(super) hops: u32,
     /// The timer that makes it.
     pub(super) timer: Option<String>,
+    /// It is a further attempt of the call before.
+    pub(super) again: bool,
 }
 
 impl Default for Request {
@@ -34,6 +36,7 @@ impl Default for Request {
             read_only: false,
             hops: 0,
             timer: None,
+            again: false,
         }
     }
 }

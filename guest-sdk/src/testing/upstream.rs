@@ -8,6 +8,7 @@ use prost::Message;
 
 use super::answer::Metadata;
 use super::call::{Current, with_current};
+use super::contended::Diverged;
 use super::metadata;
 use crate::bindings::mortise::plugin::types::MetadataEntry as WitEntry;
 use crate::bindings::mortise::plugin::upstream as wit;
@@ -76,6 +77,31 @@ impl fmt::Debug for Upstreams {
 }
 
 pub(super) fn call(request: &wit::Request) -> Result<wit::Reply, wit::Failure> {
+    let earlier = with_current(|call| {
+        let number = call.upstreams_asked;
+        call.upstreams_asked += 1;
+        call.state.carried.reply(number, request)
+    });
+    match earlier {
+        Some(Ok(outcome)) => return outcome,
+        Some(Err(Diverged)) => {
+            with_current(|call| call.diverged = true);
+            return Err(failure(diverged(), wit::Origin::Host));
+        }
+        None => {}
+    }
+    let outcome = make(request);
+    with_current(|call| call.state.carried.replied(request, &outcome));
+    outcome
+}
+
+/// Why a call ends of which an attempt called something else than the one before.
+pub(super) fn diverged() -> Status {
+    let message = "An attempt of this call called another upstream than the one before";
+    Status::aborted(message).with_detail(reason("UPSTREAM_DIVERGED"))
+}
+
+fn make(request: &wit::Request) -> Result<wit::Reply, wit::Failure> {
     let asked = with_current(|call| ask(call, request))?;
     // Not within `with_current`: a script may look at the call's clock, and move it.
     let mut script = with_current(|call| take_script(call, request))?;
@@ -155,13 +181,16 @@ fn answered(status: Status) -> wit::Failure {
 }
 
 /// With the reason that the host gives.
-fn refused(status: Status, reason: &str) -> wit::Failure {
-    let info = ErrorInfo {
+fn refused(status: Status, why: &str) -> wit::Failure {
+    failure(status.with_detail(reason(why)), wit::Origin::Host)
+}
+
+fn reason(reason: &str) -> ErrorInfo {
+    ErrorInfo {
         reason: reason.to_owned(),
         domain: "mortise".to_owned(),
         ..ErrorInfo::default()
-    };
-    failure(status.with_detail(info), wit::Origin::Host)
+    }
 }
 
 fn failure(status: Status, origin: wit::Origin) -> wit::Failure {

@@ -5,6 +5,7 @@ mod pb;
 
 mod call;
 mod config;
+mod contended;
 mod deadline;
 mod details;
 mod events;

@@ -237,7 +237,7 @@ impl Worker {
         }
     }
 
-    /// Tries until the cursor is durable; false if the store or the relay ended meanwhile. Without it, the
+    /// Tries until the cursor is written; false if the store or the relay ended meanwhile. Without it, the
     /// sink would get the same events again after a restart.
     async fn acknowledge(&mut self, through: Position) -> bool {
         loop {

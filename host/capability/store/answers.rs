@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
+use super::change::Accepted;
 use super::layout;
 use super::options::AnswerOptions;
 use super::transaction::Transaction;
 use super::usage::UsageByPlugin;
-use super::writer::Accepted;
 use crate::capability::{Error, Namespace};
 
 /// Identifies an answer: a hash of all that its idempotency key is scoped by.
@@ -91,28 +91,33 @@ impl Answers {
         })
     }
 
+    /// The time, in nanoseconds since the Unix epoch.
+    pub(super) fn now(&self) -> u64 {
+        self.options.now()
+    }
+
     /// Whether there is something to sweep.
     pub(super) fn due(&self) -> bool {
         self.oldest.is_some_and(|recorded| self.options.expired(recorded))
     }
 
-    /// Writes the answers of `commits` and drops some that have expired. Returns the plugins whose usage
-    /// changed.
+    /// Writes the answers that were `accepted` at `now`, and drops some that have expired. Returns the
+    /// plugins whose usage changed.
     pub(super) fn apply(
         &mut self,
         transaction: &WriteTransaction,
-        commits: &[Accepted],
+        accepted: &[Accepted],
+        now: u64,
         usage: &mut UsageByPlugin,
     ) -> Result<BTreeSet<Namespace>, redb::Error> {
         let mut changed = BTreeSet::new();
-        let mut recorded = commits
-            .iter()
-            .filter_map(|accepted| Some((&accepted.commit.namespace, accepted.commit.answer.recorded()?)))
+        let changes = accepted.iter().map(|accepted| &accepted.change);
+        let mut recorded = changes
+            .filter_map(|change| Some((&change.namespace, change.answer.recorded()?)))
             .peekable();
         if recorded.peek().is_none() && !self.due() {
             return Ok(changed);
         }
-        let now = self.options.now();
         let mut answers = transaction.open_table(layout::ANSWERS)?;
         let mut ages = transaction.open_table(layout::ANSWER_AGES)?;
         let forget = |row: (u64, &str, &[u8]), changed: &mut BTreeSet<_>, usage: &mut UsageByPlugin| {

@@ -8,17 +8,17 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use redb::Durability;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::change::Accepted;
 use super::commit_log::CommitLog;
 use super::queue::{Commit, Request, answer};
 use super::quota::Tally;
 use super::read_set::Rewritten;
 use super::snapshot::Snapshot;
 use super::submission::{CommitError, Committed, Outcome};
-use super::writer::{Accepted, WriteError, Writer};
+use super::writer::{WriteError, Writer};
 use crate::capability::Namespace;
 
 /// The most commits in one batch: bounds how long the first of them waits for the others.
@@ -65,7 +65,9 @@ pub(super) enum End {
 struct Batch {
     /// Whether anybody waits for the disk.
     durable: bool,
-    commits: Vec<Accepted>,
+    accepted: Vec<Accepted>,
+    /// Those who wait for what is `accepted`, in its order.
+    waiting: Vec<Waiting>,
     tally: Tally,
     cursors_moved: bool,
     /// Of the requests about cursors.
@@ -73,6 +75,11 @@ struct Batch {
     /// Of the commits that were in conflict or found no room. They learn it when the batch is over: to run
     /// the call again before the commit it lost to is visible, or before room is made, would lose again.
     refused: Vec<(oneshot::Sender<Outcome>, CommitError)>,
+}
+
+struct Waiting {
+    submitted: Instant,
+    outcome: oneshot::Sender<Outcome>,
 }
 
 impl Committer {
@@ -116,7 +123,7 @@ impl Committer {
                 Ok(first) => self.process(first),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.flush();
+                    self.finish();
                     return End::Drained;
                 }
             }
@@ -128,13 +135,25 @@ impl Committer {
         if self.relaxed.due.is_none() {
             return;
         }
-        match self.writer.flush() {
+        let flushed = self.writer.flush();
+        self.all_durable(flushed);
+    }
+
+    /// Leaves a file of which nothing is in the log only.
+    fn finish(&mut self) {
+        if self.shared.check_open().is_ok() {
+            let finished = self.writer.finish();
+            self.all_durable(finished);
+        }
+    }
+
+    fn all_durable(&mut self, written: Result<(), WriteError>) {
+        match written {
             Ok(()) => {
                 self.shared.all_durable();
                 self.durable();
             }
-            Err(WriteError::BeforeCommit(cause)) => self.shared.fail(&cause),
-            Err(WriteError::DuringCommit(cause)) => self.shared.fail(&cause),
+            Err(cause) => self.shared.fail(&cause),
         }
     }
 
@@ -160,12 +179,12 @@ impl Committer {
                 .fetch_sub(request.bytes(), Ordering::Relaxed);
             bytes += request.bytes();
             self.admit(request, &mut batch);
-            if batch.commits.len() < MAX_BATCH_COMMITS && bytes < MAX_BATCH_BYTES {
+            if batch.accepted.len() < MAX_BATCH_COMMITS && bytes < MAX_BATCH_BYTES {
                 next = self.requests.try_recv().ok();
             }
         }
         let refused = std::mem::take(&mut batch.refused);
-        if !batch.commits.is_empty() || batch.cursors_moved || self.writer.sweep_is_due() {
+        if !batch.accepted.is_empty() || batch.cursors_moved || self.writer.sweep_is_due() {
             self.commit(batch);
         }
         for (outcome, error) in refused {
@@ -189,8 +208,9 @@ impl Committer {
                 through,
                 outcome,
             } => {
+                // No call waits for this one: when it is lost with the power, events are delivered again.
                 self.writer.advance(&sink, through);
-                (batch.cursors_moved, batch.durable) = (true, true);
+                batch.cursors_moved = true;
                 batch.cursor_outcomes.push(outcome);
             }
         }
@@ -212,7 +232,8 @@ impl Committer {
         }
         // Only this thread replaces the snapshot: it is the state that the batch changes.
         if let Some(state) = self.shared.snapshot.load_full() {
-            match batch.tally.admit(&commit, &batch.commits, &state) {
+            let quota = &commit.plugin.quota;
+            match batch.tally.admit(&commit.change, quota, &batch.accepted, &state) {
                 Ok(true) => {}
                 Ok(false) => {
                     return batch.refused.push((commit.outcome, CommitError::Conflict(None)));
@@ -226,7 +247,8 @@ impl Committer {
                 }
             }
         }
-        let sequence = match self.writer.accept(&commit, &self.shared.options) {
+        let change = commit.change;
+        let sequence = match self.writer.accept(&change, &self.shared.options) {
             Ok(sequence) => sequence,
             Err(full) => {
                 return batch
@@ -234,58 +256,61 @@ impl Committer {
                     .push((commit.outcome, CommitError::Unavailable(full)));
             }
         };
-        if let Some((key, _)) = commit.answer.recorded() {
+        if let Some((key, _)) = change.answer.recorded() {
             let key = Bytes::copy_from_slice(key);
             self.log.record(self.answers.clone(), sequence, vec![key]);
         }
-        let keys = commit.writes.keys().cloned().collect();
-        self.log.record(commit.namespace.clone(), sequence, keys);
-        let keys = commit.host.writes.keys().cloned().collect();
+        let keys = change.writes.keys().cloned().collect();
+        self.log.record(change.namespace.clone(), sequence, keys);
+        let keys = change.host.writes.keys().cloned().collect();
         self.log.record(self.host.clone(), sequence, keys);
-        batch.durable |= commit.plugin.durability == super::Durability::Commit || commit.host.durable;
-        batch.commits.push(Accepted { sequence, commit });
+        batch.durable |= commit.plugin.durability == super::Durability::Commit || change.host.durable;
+        batch.accepted.push(Accepted { sequence, change });
+        batch.waiting.push(Waiting {
+            submitted: commit.submitted,
+            outcome: commit.outcome,
+        });
     }
 
     /// Whether what `commit` has read was changed after its snapshot.
     fn conflicts(&self, commit: &Commit, snapshot: u64) -> bool {
-        let answer = commit.answer.key.as_ref();
-        self.log.conflicts(&commit.namespace, snapshot, &commit.reads)
-            || self.log.conflicts(&self.host, snapshot, &commit.host.reads)
+        let change = &commit.change;
+        let answer = change.answer.key.as_ref();
+        self.log.conflicts(&change.namespace, snapshot, &commit.reads)
+            || self.log.conflicts(&self.host, snapshot, &change.host.reads)
             || answer.is_some_and(|key| self.log.key_conflicts(&self.answers, snapshot, key))
     }
 
     /// The first, in an order that all calls share, of what `commit` writes and others have changed.
     fn contended(&self, commit: &Commit, snapshot: u64) -> Option<Rewritten> {
-        let written = commit.reads.written_by(&commit.writes);
-        let changed = written.filter(|read| self.log.changed(&commit.namespace, snapshot, *read));
+        let change = &commit.change;
+        let written = commit.reads.written_by(&change.writes);
+        let changed = written.filter(|read| self.log.changed(&change.namespace, snapshot, *read));
         changed
-            .map(|read| read.rewritten(&commit.namespace, &self.shared.hashing))
+            .map(|read| read.rewritten(&change.namespace, &self.shared.hashing))
             .min()
     }
 
     fn commit(&mut self, batch: Batch) {
         let began = Instant::now();
-        let durability = if batch.durable {
-            Durability::Immediate
-        } else {
-            Durability::None
-        };
-        let error = match self.writer.write(&batch.commits, batch.cursors_moved, durability) {
-            Ok(()) => {
+        let written = self
+            .writer
+            .write(&batch.accepted, batch.cursors_moved, batch.durable);
+        let error = match written {
+            Ok(durable) => {
                 self.count(&batch, began);
-                self.publish(batch.durable);
-                return self.acknowledge(batch);
+                self.publish(durable);
+                return self.acknowledge(batch, durable);
             }
-            Err(WriteError::BeforeCommit(cause)) => {
+            Err(cause) => {
                 self.shared.fail(&cause);
-                CommitError::Unavailable("the store has failed")
-            }
-            Err(WriteError::DuringCommit(cause)) => {
-                self.shared.fail(&cause);
-                CommitError::Unknown
+                match cause {
+                    WriteError::BeforeCommit(_) => CommitError::Unavailable("the store has failed"),
+                    WriteError::DuringCommit(_) => CommitError::Unknown,
+                }
             }
         };
-        let waiting = batch.commits.into_iter().map(|accepted| accepted.commit.outcome);
+        let waiting = batch.waiting.into_iter().map(|waiting| waiting.outcome);
         waiting
             .chain(batch.cursor_outcomes)
             .for_each(|outcome| answer(outcome, Err(error.clone())));
@@ -293,15 +318,17 @@ impl Committer {
 
     fn count(&self, batch: &Batch, began: Instant) {
         let metrics = &self.shared.metrics;
-        if !batch.commits.is_empty() {
+        if !batch.accepted.is_empty() {
             metrics.group_seconds.observe(began.elapsed());
-            metrics.group_commits.record(batch.commits.len() as u64);
-            metrics.commits.add(batch.commits.len() as u64);
+            metrics.group_commits.record(batch.accepted.len() as u64);
+            metrics.commits.add(batch.accepted.len() as u64);
         }
-        for Accepted { commit, .. } in &batch.commits {
-            metrics.commit_seconds.observe(commit.submitted.elapsed());
-            if !commit.events.is_empty() {
-                metrics.count_published(&commit.namespace, commit.events.len());
+        for waiting in &batch.waiting {
+            metrics.commit_seconds.observe(waiting.submitted.elapsed());
+        }
+        for Accepted { change, .. } in &batch.accepted {
+            if !change.events.is_empty() {
+                metrics.count_published(&change.namespace, change.events.len());
             }
         }
     }
@@ -326,26 +353,23 @@ impl Committer {
         self.log.forget_through(oldest);
         let metrics = &self.shared.metrics;
         metrics.conflict_log_bytes.set(self.log.bytes() as u64);
+        metrics.log_bytes.set(self.writer.log_bytes());
         let (undelivered, bytes) = self.writer.outbox();
         metrics.undelivered.set(undelivered);
         metrics.undelivered_bytes.set(bytes);
     }
 
-    fn acknowledge(&mut self, batch: Batch) {
-        for Accepted { sequence, commit } in batch.commits {
-            self.relaxed.events |= !commit.events.is_empty();
-            self.relaxed.calls |= commit.host.schedules;
-            answer(
-                commit.outcome,
-                Ok(Committed {
-                    sequence: Some(sequence),
-                }),
-            );
+    fn acknowledge(&mut self, batch: Batch, durable: bool) {
+        for (Accepted { sequence, change }, waiting) in batch.accepted.into_iter().zip(batch.waiting) {
+            self.relaxed.events |= !change.events.is_empty();
+            self.relaxed.calls |= change.host.schedules;
+            let sequence = Some(sequence);
+            answer(waiting.outcome, Ok(Committed { sequence }));
         }
         for outcome in batch.cursor_outcomes {
             answer(outcome, Ok(Committed { sequence: None }));
         }
-        if batch.durable {
+        if durable {
             self.durable();
         } else {
             let due = || Instant::now() + self.shared.options.relaxed_window;

@@ -4,7 +4,7 @@
 use redb::TableDefinition;
 
 /// The version of everything below. It changes when an older host could not read what a newer one writes.
-pub(super) const FORMAT_VERSION: u64 = 2;
+pub(super) const FORMAT_VERSION: u64 = 3;
 
 /// Single numbers, by the keys below.
 pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("/meta");
@@ -13,6 +13,12 @@ pub(super) const META_FORMAT: &str = "format";
 pub(super) const META_SEQUENCE: &str = "sequence";
 /// Bytes of the events in [`OUTBOX`], as `StagedEvent::bytes` counts them.
 pub(super) const META_OUTBOX_BYTES: &str = "outbox-bytes";
+
+/// How many records of the write-ahead log are in the database.
+pub(super) const META_LOGGED: &str = "logged";
+
+/// The key of the write-ahead log's records.
+pub(super) const LOG_KEY: TableDefinition<'static, (), &[u8; 32]> = TableDefinition::new("/log-key");
 
 /// Commit sequence number and index within the commit.
 pub(super) type OutboxKey = (u64, u32);

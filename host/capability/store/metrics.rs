@@ -20,6 +20,8 @@ pub struct StoreMetrics {
     pub group_commits: Numbers,
     /// Memory for the keys that find conflicts.
     pub conflict_log_bytes: Gauge,
+    /// What is in the log.
+    pub log_bytes: Gauge,
     /// Events that wait for delivery.
     pub undelivered: Gauge,
     /// The same in bytes.

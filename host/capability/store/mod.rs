@@ -12,8 +12,41 @@
 //!
 //! Commits are totally ordered and numbered from 1. A read/write transaction is placed at its commit, a
 //! read-only one at its snapshot, which contains every commit acknowledged before its first read.
+//!
+//! # On the disk
+//!
+//! A batch is durable with one record of the write-ahead log (`wal`), and in the database, redb, when a
+//! checkpoint brings it there. Log and database are parts of one file (`storage`); whatever stands in for a
+//! file, in memory or in a test, is a [`redb::StorageBackend`] beneath both.
+//!
+//! # Another database
+//!
+//! What a plugin sees of the store is [`Transaction`], and what the host does with it ends in
+//! [`Store::commit`]. Staging, bounds, the set of what was read, and retries stay as they are over any
+//! database; what is redb's is `snapshot`, which reads, and `writer`, which applies validated batches. Over
+//! PostgreSQL:
+//!
+//! - A table for all plugins, `data (plugin text, key bytea, version bigint, value bytea, primary key
+//!   (plugin, key))`, beside one for each other table of `layout`. `bytea` is ordered by bytes, as keys must
+//!   be.
+//! - *Snapshot*: a transaction `repeatable read, read only` on a connection of a pool, from the first read to
+//!   the last. Its number is the last one of `commits (sequence bigint primary key)`, read first. `get` and
+//!   `scan` are one statement each; they wait, so [`Transaction`]'s reads become asynchronous, which the
+//!   component's imports allow (`func_wrap_async`).
+//! - *Validate and commit, in one round trip*: a function in the database takes the whole of what a batch
+//!   holds, as arrays: for each transaction its snapshot's number, keys and ranges read, writes, events,
+//!   answer and host's rows. It locks the one row that has the last number, which puts commits into their
+//!   order; it refuses a transaction if a key it read, or a key within a range it read, is in `log (sequence,
+//!   plugin, key)` with a later number (the same as `commit_log`, trimmed as that is); and it applies the
+//!   others and gives each its number. The transaction around the call commits with it, so the answer is the
+//!   acknowledgement. A connection that is lost before the answer is the outcome [`CommitError::Unknown`],
+//!   which the next connection can settle by the batch's id.
+//! - Several hosts then share one store: they validate by the same table, and learn from `listen` what others
+//!   publish and schedule. Relays and timers take an advisory lock for each sink and plugin.
 
 mod answers;
+mod apply;
+mod change;
 mod commit_log;
 mod committer;
 mod deferred;
@@ -29,10 +62,12 @@ mod read_set;
 mod recovery;
 mod scan;
 mod snapshot;
+mod storage;
 mod submission;
 mod tools;
 mod transaction;
 mod usage;
+mod wal;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -65,6 +100,7 @@ pub use transaction::{Access, Transaction, Versioned};
 pub use usage::Usage;
 
 use super::{Error, Namespace};
+use change::Change;
 use open::Source;
 use queue::{Commit, CommitQueue, Request};
 use snapshot::Snapshot;
@@ -137,12 +173,12 @@ impl Store {
         Self::on_storage(redb::backends::InMemoryBackend::new(), options)
     }
 
-    /// A new store on storage of any kind, for instance one that fails as disks do.
+    /// The store on storage of any kind, for instance one that fails as disks do; a new one if it is empty.
     ///
     /// # Errors
-    /// If the storage is not empty or fails, or the committer's thread cannot be started.
+    /// If the storage fails or holds something else, or the committer's thread cannot be started.
     pub fn on_storage(storage: impl redb::StorageBackend, options: Options) -> Result<Self, OpenError> {
-        let (source, writer) = open::storage(storage, Source::Once, &options)?;
+        let (source, writer) = open::storage(Box::new(storage), Source::Once, &options)?;
         Self::start(source, writer, options, Path::new("storage"))
     }
 
@@ -154,7 +190,7 @@ impl Store {
         mut storage: impl FnMut() -> Box<dyn redb::StorageBackend> + Send + 'static,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let first = open::Boxed(storage());
+        let first = storage();
         let (source, writer) = open::storage(first, Source::Storage(Box::new(storage)), &options)?;
         Self::start(source, writer, options, Path::new("storage"))
     }
@@ -217,14 +253,16 @@ impl Store {
                 + transaction.answer.bytes()
                 + transaction.host.bytes(),
             snapshot: transaction.snapshot(),
-            namespace: transaction.namespace,
+            change: Change {
+                namespace: transaction.namespace,
+                writes: transaction.writes,
+                events: transaction.events,
+                answer: transaction.answer,
+                hops: transaction.hops,
+                host: transaction.host,
+            },
             plugin: transaction.plugin,
             reads: transaction.reads,
-            writes: transaction.writes,
-            events: transaction.events,
-            answer: transaction.answer,
-            hops: transaction.hops,
-            host: transaction.host,
             submitted: Instant::now(),
             ticket: ticket.clone(),
             outcome: sender,

@@ -3,7 +3,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use redb::backends::FileBackend;
 use redb::{
     Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
     StorageBackend,
@@ -15,8 +17,10 @@ use super::deferred::Levels;
 use super::layout;
 use super::lock::{DirectoryLock, LockError, private_file};
 use super::outbox::Position;
+use super::storage::Storage;
 use super::usage;
-use super::writer::{State, Writer};
+use super::wal::LogKey;
+use super::writer::{State, Writer, choose_log_key};
 use crate::capability::directory::sync;
 
 /// Why a store could not be opened. Each message says where and what to do.
@@ -56,7 +60,8 @@ pub enum OpenError {
     },
     /// The file was written by another version of the host.
     #[error(
-        "{path:?} has store format {found}, but this host reads format {supported}: use a host that reads it",
+        "{path:?} has store format {found}, but this host reads format {supported}: have a host that reads it \
+         export each plugin's entries (mortise store export), and import them into a new store",
         supported = layout::FORMAT_VERSION
     )]
     WrongVersion {
@@ -126,7 +131,7 @@ pub(super) fn file(directory: &Path, options: &Options) -> Result<(Source, Write
     let lock = lock(directory)?;
     let path = path(directory);
     if !path.try_exists().map_err(|e| OpenError::io(&path, e))? {
-        create(directory, &path)?;
+        create(directory, &path, options)?;
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|e| OpenError::io(&path, e))?;
     let writer = existing(&path, options)?;
@@ -140,13 +145,49 @@ pub(super) fn lock(directory: &Path) -> Result<DirectoryLock, OpenError> {
     })
 }
 
-fn existing(path: &Path, options: &Options) -> Result<Writer, OpenError> {
-    unpanicked(path, || {
-        let database = builder(options).open(path);
-        let database = database.map_err(|e| OpenError::redb(path, e.into()))?;
-        let state = read_state(path, &database, options)?;
-        Ok(Writer::new(database, state))
-    })
+/// Opens the store in the file at `path`, and brings into its database what a crash has left in the log.
+pub(super) fn existing(path: &Path, options: &Options) -> Result<Writer, OpenError> {
+    let storage = file_storage(path)?;
+    unpanicked(path, || in_storage(path, storage, options, |_| Ok(())))
+}
+
+pub(super) fn file_storage(path: &Path) -> Result<Box<dyn StorageBackend>, OpenError> {
+    let file = fs::File::options().read(true).write(true).open(path);
+    let file = FileBackend::new(file.map_err(|e| OpenError::io(path, e))?);
+    Ok(Box::new(file.map_err(|e| OpenError::redb(path, e.into()))?))
+}
+
+/// The same on any storage, with a check of its database.
+fn in_storage(
+    path: &Path,
+    storage: Box<dyn StorageBackend>,
+    options: &Options,
+    check: impl FnOnce(&mut Database) -> Result<(), redb::Error>,
+) -> Result<Writer, OpenError> {
+    let failed = |error: redb::Error| OpenError::redb(path, error);
+    let storage = Storage::open(path, storage)?;
+    let opened = builder(options).create_with_backend(storage.database());
+    let mut database = opened.map_err(|e| failed(e.into()))?;
+    check(&mut database).map_err(failed)?;
+    let mut writer = read(path, storage, database, options)?;
+    let logged = number(path, &begin_read(path, writer.database())?, layout::META_LOGGED)?;
+    if writer.recover(logged).map_err(failed)? {
+        let state = read_state(path, writer.database(), options)?;
+        writer.set_state(state);
+    }
+    Ok(writer)
+}
+
+/// The writer of an open database.
+fn read(
+    path: &Path,
+    storage: Arc<Storage>,
+    database: Database,
+    options: &Options,
+) -> Result<Writer, OpenError> {
+    let state = read_state(path, &database, options)?;
+    let log_key = log_key(path, &database)?;
+    Ok(Writer::new(storage, database, &log_key, state, options))
 }
 
 pub(super) fn builder(options: &Options) -> Builder {
@@ -170,20 +211,34 @@ pub(super) fn unpanicked<T>(
     })
 }
 
-/// Makes a new store on `storage`, which is empty.
+/// Opens the store on `storage`; makes it if the storage is empty.
 pub(super) fn storage(
-    storage: impl StorageBackend,
+    storage: Box<dyn StorageBackend>,
     source: Source,
     options: &Options,
 ) -> Result<(Source, Writer), OpenError> {
     let name = Path::new("storage");
-    let created = Builder::new()
-        .set_cache_size(options.cache_bytes)
-        .create_with_backend(storage);
-    let database = created.map_err(|e| OpenError::redb(name, e.into()))?;
-    initialise(&database).map_err(|e| OpenError::redb(name, e))?;
-    let state = read_state(name, &database, options)?;
-    Ok((source, Writer::new(database, state)))
+    let length = storage.len().map_err(|e| OpenError::io(name, e))?;
+    if length > 0 {
+        let writer = unpanicked(name, || in_storage(name, storage, options, |_| Ok(())))?;
+        return Ok((source, writer));
+    }
+    let failed = |error: redb::Error| OpenError::redb(name, error);
+    let (storage, database) = new(storage, options.cache_bytes).map_err(failed)?;
+    initialise(&database).map_err(failed)?;
+    Ok((source, read(name, storage, database, options)?))
+}
+
+/// An empty database on empty storage.
+pub(super) fn new(
+    storage: Box<dyn StorageBackend>,
+    cache_bytes: usize,
+) -> Result<(Arc<Storage>, Database), redb::Error> {
+    let storage = Storage::create(storage)?;
+    let database = Builder::new()
+        .set_cache_size(cache_bytes)
+        .create_with_backend(storage.database())?;
+    Ok((storage, database))
 }
 
 impl Source {
@@ -195,22 +250,12 @@ impl Source {
     /// Opens the store again after it failed, and checks all of it, as it is on the disk: what the system
     /// still has in memory of a write that failed proves nothing.
     pub(super) fn reopen(&mut self, options: &Options) -> Result<Writer, OpenError> {
-        let (path, database) = match self {
+        let (path, storage) = match self {
             Self::File { path, .. } => {
                 forget_cached(path).map_err(|e| OpenError::io(path, e))?;
-                (
-                    path.as_path(),
-                    unpanicked(path, || {
-                        let opened = builder(options).open(&*path);
-                        opened.map_err(|e| OpenError::redb(path, e.into()))
-                    })?,
-                )
+                (path.as_path(), file_storage(path)?)
             }
-            Self::Storage(again) => {
-                let path = Path::new("storage");
-                let opened = builder(options).create_with_backend(Boxed(again()));
-                (path, opened.map_err(|e| OpenError::redb(path, e.into()))?)
-            }
+            Self::Storage(again) => (Path::new("storage"), again()),
             Self::Once => {
                 return Err(OpenError::Io {
                     path: "storage".into(),
@@ -219,11 +264,10 @@ impl Source {
             }
         };
         unpanicked(path, || {
-            let mut database = database;
-            let checked = database.check_integrity();
-            checked.map_err(|e| OpenError::redb(path, e.into()))?;
-            let state = read_state(path, &database, options)?;
-            Ok(Writer::new(database, state))
+            in_storage(path, storage, options, |database| {
+                database.check_integrity()?;
+                Ok(())
+            })
         })
     }
 }
@@ -234,37 +278,8 @@ fn forget_cached(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
 }
 
-#[derive(Debug)]
-pub(super) struct Boxed(pub(super) Box<dyn StorageBackend>);
-
-impl StorageBackend for Boxed {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.0.close()
-    }
-}
-
 /// A crash while it runs leaves no store, or a whole one.
-fn create(directory: &Path, path: &Path) -> Result<(), OpenError> {
+fn create(directory: &Path, path: &Path, options: &Options) -> Result<(), OpenError> {
     let new = directory.join(NEW_FILE);
     let _left_by_a_crash = fs::remove_file(&new);
     drop(
@@ -273,11 +288,10 @@ fn create(directory: &Path, path: &Path) -> Result<(), OpenError> {
             .open(&new)
             .map_err(|e| OpenError::io(&new, e))?,
     );
-    let database = Builder::new()
-        .create(&new)
-        .map_err(|e| OpenError::redb(&new, e.into()))?;
-    initialise(&database).map_err(|e| OpenError::redb(&new, e))?;
-    database.close().map_err(|e| OpenError::redb(&new, e.into()))?;
+    let failed = |error: redb::Error| OpenError::redb(&new, error);
+    let (_, database) = self::new(file_storage(&new)?, options.cache_bytes).map_err(failed)?;
+    initialise(&database).map_err(failed)?;
+    database.close().map_err(|e| failed(e.into()))?;
     fs::rename(&new, path).map_err(|e| OpenError::io(path, e))?;
     sync(directory).map_err(|e| OpenError::io(directory, e))
 }
@@ -297,21 +311,35 @@ fn initialise(database: &Database) -> Result<(), redb::Error> {
         transaction.open_table(layout::ANSWER_AGES)?;
         transaction.open_table(layout::HOST)?;
     }
+    choose_log_key(&transaction)?;
     Ok(transaction.commit()?)
 }
 
 /// Refuses a file of another format.
 pub(super) fn check_format(path: &Path, database: &Database) -> Result<(), OpenError> {
-    let read = database
-        .begin_read()
-        .map_err(|e| OpenError::redb(path, e.into()))?;
-    match number(path, &read, layout::META_FORMAT)? {
+    match number(path, &begin_read(path, database)?, layout::META_FORMAT)? {
         layout::FORMAT_VERSION => Ok(()),
         found => Err(OpenError::WrongVersion {
             path: path.to_owned(),
             found,
         }),
     }
+}
+
+fn begin_read(path: &Path, database: &Database) -> Result<ReadTransaction, OpenError> {
+    let read = database.begin_read();
+    read.map_err(|e| OpenError::redb(path, e.into()))
+}
+
+fn log_key(path: &Path, database: &Database) -> Result<LogKey, OpenError> {
+    let failed = |e: redb::Error| OpenError::redb(path, e);
+    let table = begin_read(path, database)?.open_table(layout::LOG_KEY);
+    let row = table.map_err(|e| failed(e.into()))?.get(());
+    let row = row.map_err(|e| failed(e.into()))?;
+    row.map(|row| *row.value()).ok_or_else(|| OpenError::Corrupt {
+        path: path.to_owned(),
+        cause: "the key of its log is missing".into(),
+    })
 }
 
 /// An entry of the table of contents.
@@ -328,7 +356,7 @@ fn number(path: &Path, read: &ReadTransaction, key: &str) -> Result<u64, OpenErr
 fn read_state(path: &Path, database: &Database, options: &Options) -> Result<State, OpenError> {
     check_format(path, database)?;
     let failed = |e: redb::Error| OpenError::redb(path, e);
-    let read = database.begin_read().map_err(|e| failed(e.into()))?;
+    let read = begin_read(path, database)?;
     let outbox = read.open_table(layout::OUTBOX).map_err(|e| failed(e.into()))?;
     let cursors = read.open_table(layout::CURSORS).map_err(|e| failed(e.into()))?;
     let rows = cursors.iter().map_err(|e| failed(e.into()))?;

@@ -17,6 +17,10 @@ pub struct Options {
     /// Bytes of memory for the keys written since the oldest snapshot in use, against which commits are
     /// validated. When it is not enough, the calls with the oldest snapshots run again. Default 16 MiB.
     pub max_log_bytes: usize,
+    /// Bytes of the write-ahead log after which the database is brought to the disk, at most the 4 MiB that
+    /// the log has room for. More of it takes longer at once, and to recover after a crash, and is rarer.
+    /// Default all of it.
+    pub checkpoint_bytes: usize,
     /// Events that may wait for delivery. When they do, commits that publish fail as unavailable.
     /// Default 100,000.
     pub max_outbox_entries: u64,
@@ -44,6 +48,7 @@ impl Default for Options {
             max_queued_commits: 1_024,
             max_queued_bytes: 64 << 20,
             max_log_bytes: 16 << 20,
+            checkpoint_bytes: usize::MAX,
             max_outbox_entries: 100_000,
             max_outbox_bytes: 1 << 30,
             reopen_after: Duration::from_secs(1),
@@ -96,8 +101,8 @@ pub enum Durability {
     #[default]
     Commit,
     /// Once it is written. It is on the disk, with all before it, at the latest after
-    /// [`relaxed_window`](Options::relaxed_window); a crash before that loses it, whole. Its events are not
-    /// delivered earlier.
+    /// [`relaxed_window`](Options::relaxed_window); a crash of the machine before that loses it, whole, and
+    /// one of the host does not. Its events are not delivered earlier.
     Relaxed,
 }
 

@@ -38,6 +38,18 @@ impl StagedEvent {
         })
     }
 
+    pub(super) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
     pub(super) fn bytes(&self) -> usize {
         event_bytes(&self.topic, &self.key, &self.payload)
     }
@@ -188,7 +200,7 @@ impl Outbox {
         Ok(events)
     }
 
-    /// Records durably that `sink` has every event up to and including `through`.
+    /// Records that `sink` has every event up to and including `through`, as durably as a relaxed commit.
     pub(crate) async fn advance(&self, sink: Arc<str>, through: Position) -> Result<(), CommitError> {
         self.request(|outcome| Request::Advance {
             sink,

@@ -1,28 +1,23 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Shared;
-use super::answers::StagedAnswer;
+use super::change::Change;
 use super::committer::Committer;
-use super::deferred::HostRows;
 use super::open::Source;
 use super::options::PluginOptions;
-use super::outbox::{Position, StagedEvent};
+use super::outbox::Position;
 use super::read_set::ReadSet;
 use super::recovery;
 use super::snapshot::Snapshot;
 use super::submission::{CommitError, Outcome, Ticket};
-use super::transaction::Write;
 use super::writer::Writer;
-use crate::capability::Namespace;
 
 /// What the committer is asked to do.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are commits")]
@@ -43,16 +38,11 @@ pub(super) enum Request {
 
 /// A transaction as the committer needs it.
 pub(super) struct Commit {
-    pub(super) namespace: Namespace,
+    pub(super) change: Change,
     pub(super) plugin: Arc<PluginOptions>,
     /// Held until validation, so that the log keeps what it needs. None if nothing was read.
     pub(super) snapshot: Option<Arc<Snapshot>>,
     pub(super) reads: ReadSet,
-    pub(super) writes: BTreeMap<Bytes, Write>,
-    pub(super) events: Vec<StagedEvent>,
-    pub(super) answer: StagedAnswer,
-    pub(super) hops: u32,
-    pub(super) host: HostRows,
     pub(super) submitted: Instant,
     /// What it counts against the bounds of the queue and of a batch.
     pub(super) bytes: usize,

@@ -12,12 +12,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redb::StorageError;
 
+use super::change::{Accepted, Change};
 use super::options::Quota;
-use super::queue::Commit;
 use super::snapshot::Snapshot;
 use super::transaction::{Transaction, Write};
 use super::usage::Usage;
-use super::writer::Accepted;
 use crate::capability::{Error, Namespace};
 
 /// By how much writes let keys and bytes grow.
@@ -157,31 +156,31 @@ struct Pending {
 }
 
 impl Tally {
-    /// Whether `commit`, after those of the batch `before` it, stays within its plugin's quota. If so it is
+    /// Whether `change`, after those of the batch `before` it, stays within its plugin's `quota`. If so it is
     /// counted.
     pub(super) fn admit(
         &mut self,
-        commit: &Commit,
+        change: &Change,
+        quota: &Quota,
         before: &[Accepted],
         state: &Snapshot,
     ) -> Result<bool, StorageError> {
         let mut growth = Growth::default();
-        for (key, write) in &commit.writes {
+        for (key, write) in &change.writes {
             growth += Growth::at_most(key, write);
         }
-        let pending = self.0.entry(commit.namespace.clone()).or_default();
-        let usage = state.usage_of(&commit.namespace);
+        let pending = self.0.entry(change.namespace.clone()).or_default();
+        let usage = state.usage_of(&change.namespace);
         let mut at_most = pending.at_most;
         at_most += growth;
-        let quota = &commit.plugin.quota;
         if pending.exact.is_none() {
             if quota.passed(usage, at_most, growth).is_none() {
                 pending.at_most = at_most;
                 return Ok(true);
             }
             let mut exact = (Growth::default(), Sizes::new());
-            let same = before.iter().map(|accepted| &accepted.commit);
-            for earlier in same.filter(|earlier| earlier.namespace == commit.namespace) {
+            let same = before.iter().map(|accepted| &accepted.change);
+            for earlier in same.filter(|earlier| earlier.namespace == change.namespace) {
                 let (step, sizes) = measure(earlier, &exact.1, state)?;
                 exact.0 += step;
                 exact.1.extend(sizes);
@@ -191,7 +190,7 @@ impl Tally {
         let Some((all, sizes)) = &mut pending.exact else {
             return Ok(true);
         };
-        let (step, changed) = measure(commit, sizes, state)?;
+        let (step, changed) = measure(change, sizes, state)?;
         let mut sum = *all;
         sum += step;
         if quota.passed(usage, sum, step).is_some() {
@@ -204,15 +203,15 @@ impl Tally {
     }
 }
 
-/// The growth by `commit`, and the sizes it leaves, upon `state` and the `sizes` that the batch has left so
+/// The growth by `change`, and the sizes it leaves, upon `state` and the `sizes` that the batch has left so
 /// far.
-fn measure(commit: &Commit, sizes: &Sizes, state: &Snapshot) -> Result<(Growth, Sizes), StorageError> {
+fn measure(change: &Change, sizes: &Sizes, state: &Snapshot) -> Result<(Growth, Sizes), StorageError> {
     let mut growth = Growth::default();
     let mut changed = Sizes::new();
-    for (key, write) in &commit.writes {
+    for (key, write) in &change.writes {
         let replaced = match sizes.get(key) {
             Some(size) => *size,
-            None => state.value_bytes(&commit.namespace, key)?,
+            None => state.value_bytes(&change.namespace, key)?,
         };
         growth += Growth::of(key, write, replaced);
         changed.insert(key.clone(), write.value_bytes());

@@ -1,25 +1,28 @@
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
+use prost::Message;
 use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
 
 use super::Options;
 use super::answers::{self, Answers};
+use super::apply;
+use super::change::{Accepted, Change};
 use super::deferred::{ACKNOWLEDGEMENTS, Levels, acknowledged};
 use super::layout;
 use super::outbox::{self, Position};
-use super::queue::Commit;
 use super::snapshot::Snapshot;
-use super::transaction::Write;
+use super::storage::Storage;
 use super::usage::{self, UsageByPlugin};
-use crate::capability::Namespace;
+use super::wal::{LogKey, Record, Wal};
 
 /// The open file, and what is known of it without reading it. Owned by the committer alone, so that it closes
 /// when the committer ends.
 pub(super) struct Writer {
     database: Database,
+    storage: Arc<Storage>,
+    wal: Wal,
+    max_log_bytes: usize,
     /// Runs ahead of the file while a batch is being made durable. When that fails the writer is given up,
     /// and another one begins with what is in the file: nothing is ever taken back.
     state: State,
@@ -37,22 +40,89 @@ pub(super) struct State {
     pub(super) deferred: Levels,
 }
 
-/// A validated transaction and its place in the order.
-pub(super) struct Accepted {
-    pub(super) sequence: u64,
-    pub(super) commit: Commit,
-}
-
+/// How a write failed.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum WriteError {
     /// Surely nothing was committed.
+    #[error(transparent)]
     BeforeCommit(redb::Error),
-    /// The commit failed on its way to the disk: it may be there after a restart.
-    DuringCommit(redb::CommitError),
+    /// It failed on its way to the disk: it may be there after a restart.
+    #[error(transparent)]
+    DuringCommit(redb::Error),
+}
+
+impl WriteError {
+    fn before(error: impl Into<redb::Error>) -> Self {
+        Self::BeforeCommit(error.into())
+    }
+
+    fn during(error: impl Into<redb::Error>) -> Self {
+        Self::DuringCommit(error.into())
+    }
 }
 
 impl Writer {
-    pub(super) fn new(database: Database, state: State) -> Self {
-        Self { database, state }
+    /// On an open database. What a crash left in its log is yet to be [recovered](Self::recover).
+    pub(super) fn new(
+        storage: Arc<Storage>,
+        database: Database,
+        log_key: &LogKey,
+        state: State,
+        options: &Options,
+    ) -> Self {
+        Self {
+            database,
+            wal: Wal::new(&storage, log_key, options.checkpoint_bytes),
+            storage,
+            max_log_bytes: options.checkpoint_bytes,
+            state,
+        }
+    }
+
+    /// Brings into the database what the log has and it lacks; true if there was any such thing. The state is
+    /// to be read again then.
+    ///
+    /// # Errors
+    /// If the log cannot be read or written, or was written by another version.
+    pub(super) fn recover(&mut self, logged: u64) -> Result<bool, redb::Error> {
+        let mut records = Vec::new();
+        while let Some(record) = self.wal.next()? {
+            records.push(record);
+        }
+        // Also where the log has less: then another one may have been there before.
+        if self.wal.records() == logged {
+            return Ok(false);
+        }
+        let unreadable = || redb::Error::Corrupted("its log holds what this host does not write".into());
+        let transaction = self.begin(Durability::Immediate)?;
+        for record in records.iter().skip(usize::try_from(logged).unwrap_or(usize::MAX)) {
+            let record = Record::decode(&**record).map_err(|_| unreadable())?;
+            let accepted = record.accepted().ok_or_else(unreadable)?;
+            let cursors = record.cursors();
+            let cursors_moved = cursors.is_some();
+            self.state.cursors = cursors.unwrap_or_else(|| std::mem::take(&mut self.state.cursors));
+            (self.state.sequence, self.state.outbox_bytes) = (record.sequence, record.outbox_bytes);
+            self.apply(&transaction, &accepted, cursors_moved, record.time)?;
+        }
+        self.begin_log(transaction).map_err(|error| match error {
+            WriteError::BeforeCommit(error) | WriteError::DuringCommit(error) => error,
+        })?;
+        Ok(true)
+    }
+
+    /// What is in the file after a recovery.
+    pub(super) fn set_state(&mut self, state: State) {
+        self.state = state;
+    }
+
+    /// For tools that work on the database as a whole.
+    pub(super) fn database(&mut self) -> &mut Database {
+        &mut self.database
+    }
+
+    /// Closes the file.
+    pub(super) fn close(self) -> Result<(), redb::Error> {
+        Ok(self.database.close()?)
     }
 
     /// Numbers no commit as one of `other`'s, of which some may be lost, and is newer than all that was seen
@@ -71,6 +141,11 @@ impl Writer {
         (self.state.outbox_entries, self.state.outbox_bytes)
     }
 
+    /// What is in the log.
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.wal.bytes()
+    }
+
     /// What is durable now.
     pub(super) fn snapshot(&self) -> Result<Snapshot, redb::TransactionError> {
         Ok(Snapshot {
@@ -85,13 +160,13 @@ impl Writer {
     ///
     /// # Errors
     /// What there is no room for.
-    pub(super) fn accept(&mut self, commit: &Commit, options: &Options) -> Result<u64, &'static str> {
+    pub(super) fn accept(&mut self, change: &Change, options: &Options) -> Result<u64, &'static str> {
         let state = &mut self.state;
-        let events = &commit.events;
-        if let Some((_, answer)) = commit.answer.recorded() {
+        let events = &change.events;
+        if let Some((_, answer)) = change.answer.recorded() {
             let kept = state
                 .usage
-                .get(&commit.namespace)
+                .get(&change.namespace)
                 .map_or(0, |usage| usage.answer_bytes);
             if kept + answers::counted_bytes(answer) > options.answers.max_bytes {
                 return Err("the plugin has no room for another answer under an idempotency key");
@@ -100,7 +175,7 @@ impl Writer {
         let deferred = &options.deferred;
         if !state
             .deferred
-            .have_room(&commit.namespace, &commit.host, deferred)
+            .have_room(&change.namespace, &change.host, deferred)
         {
             return Err("the plugin has too many timers pending");
         }
@@ -112,7 +187,7 @@ impl Writer {
             }
             (state.outbox_entries, state.outbox_bytes) = (entries, bytes);
         }
-        state.deferred.apply(&commit.namespace, &commit.host);
+        state.deferred.apply(&change.namespace, &change.host);
         state.sequence += 1;
         Ok(state.sequence)
     }
@@ -139,30 +214,54 @@ impl Writer {
         }
     }
 
-    /// Writes `commits`, and the cursors if they were moved: all or nothing. They are durable if that is
-    /// asked for, and else with the next write that is.
+    /// Writes what was `accepted`, and the cursors if they were moved: all or nothing. It is on the disk if
+    /// that is asked for, and else with the next write that is. True if it is on the disk.
     pub(super) fn write(
         &mut self,
-        commits: &[Accepted],
+        accepted: &[Accepted],
         cursors_moved: bool,
-        durability: Durability,
-    ) -> Result<(), WriteError> {
-        let transaction = self.begin(durability).map_err(WriteError::BeforeCommit)?;
-        self.apply(&transaction, commits, cursors_moved)
-            .map_err(WriteError::BeforeCommit)?;
-        transaction.commit().map_err(WriteError::DuringCommit)
+        durable: bool,
+    ) -> Result<bool, WriteError> {
+        let state = &self.state;
+        let now = state.answers.now();
+        let cursors = cursors_moved.then_some(&state.cursors);
+        let record = Record::new(now, state.sequence, state.outbox_bytes, accepted, cursors);
+        let record = record.encode_to_vec();
+        if !self.wal.has_room(&record) {
+            let transaction = self.begin(Durability::Immediate).map_err(WriteError::before)?;
+            self.apply(&transaction, accepted, cursors_moved, now)
+                .map_err(WriteError::before)?;
+            self.begin_log(transaction)?;
+            return Ok(true);
+        }
+        let transaction = self.begin(Durability::None).map_err(WriteError::before)?;
+        self.apply(&transaction, accepted, cursors_moved, now)
+            .and_then(|()| count_logged(&transaction, self.wal.records() + 1))
+            .map_err(WriteError::before)?;
+        self.wal.append(&record).map_err(WriteError::during)?;
+        if durable {
+            self.wal.sync().map_err(WriteError::during)?;
+        }
+        transaction.commit().map_err(WriteError::during)?;
+        Ok(durable)
     }
 
     /// Makes what was written durable.
     pub(super) fn flush(&mut self) -> Result<(), WriteError> {
-        let transaction = self
-            .begin(Durability::Immediate)
-            .map_err(WriteError::BeforeCommit)?;
-        transaction.commit().map_err(WriteError::DuringCommit)
+        self.wal.sync().map_err(WriteError::during)
+    }
+
+    /// Brings everything into the database, and the database to the disk.
+    pub(super) fn finish(&mut self) -> Result<(), WriteError> {
+        if self.wal.records() == 0 {
+            return Ok(());
+        }
+        let transaction = self.begin(Durability::Immediate).map_err(WriteError::before)?;
+        self.begin_log(transaction)
     }
 
     /// Quick repair, which brings two-phase commit with it, costs a second fsync and the saving of the
-    /// allocator's state: a lone commit takes about twice as long, a batch of a few hundred hardly longer.
+    /// allocator's state, once for as many batches as the log holds.
     ///
     /// It is worth that. A host that was killed opens a store of a gigabyte in milliseconds; without it the
     /// file is read and checked from end to end, which takes more than ten seconds from a cold disk and grows
@@ -175,21 +274,31 @@ impl Writer {
         Ok(transaction)
     }
 
+    /// Commits `transaction`, which brings all before it to the disk, too, and with it begins the log anew.
+    fn begin_log(&mut self, transaction: WriteTransaction) -> Result<(), WriteError> {
+        let key = choose_log_key(&transaction).map_err(WriteError::before)?;
+        transaction.commit().map_err(WriteError::during)?;
+        self.wal = Wal::new(&self.storage, &key, self.max_log_bytes);
+        Ok(())
+    }
+
     fn apply(
         &mut self,
         transaction: &WriteTransaction,
-        commits: &[Accepted],
+        accepted: &[Accepted],
         cursors_moved: bool,
+        now: u64,
     ) -> Result<(), redb::Error> {
-        let mut changed = apply_writes(transaction, commits, &mut self.state.usage)?;
-        apply_host_rows(transaction, commits)?;
-        apply_events(transaction, commits)?;
+        let state = &mut self.state;
+        let mut changed = apply::writes(transaction, accepted, &mut state.usage)?;
+        apply::host_rows(transaction, accepted)?;
+        apply::events(transaction, accepted, now)?;
         changed.extend(
-            self.state
+            state
                 .answers
-                .apply(transaction, commits, &mut self.state.usage)?,
+                .apply(transaction, accepted, now, &mut state.usage)?,
         );
-        usage::write(transaction, &self.state.usage, &changed)?;
+        usage::write(transaction, &state.usage, &changed)?;
         if cursors_moved {
             self.apply_cursors(transaction)?;
         }
@@ -224,72 +333,16 @@ impl Writer {
     }
 }
 
-/// Returns the plugins whose usage may have changed.
-fn apply_writes(
-    transaction: &WriteTransaction,
-    commits: &[Accepted],
-    usage: &mut UsageByPlugin,
-) -> Result<BTreeSet<Namespace>, redb::Error> {
-    let mut tables = HashMap::new();
-    for Accepted { sequence, commit } in commits {
-        if commit.writes.is_empty() {
-            continue;
-        }
-        let table = match tables.entry(&commit.namespace) {
-            Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(closed) => {
-                closed.insert(transaction.open_table(layout::data(commit.namespace.as_str()))?)
-            }
-        };
-        let usage = usage.entry(commit.namespace.clone()).or_default();
-        for (key, write) in &commit.writes {
-            let replaced = match write {
-                Write::Put(value) => {
-                    usage.keys += 1;
-                    usage.bytes += (key.len() + value.len()) as u64;
-                    table.insert(&**key, (*sequence, &**value))?
-                }
-                Write::Delete => table.remove(&**key)?,
-            };
-            if let Some(replaced) = replaced {
-                usage.keys = usage.keys.saturating_sub(1);
-                let bytes = (key.len() + replaced.value().1.len()) as u64;
-                usage.bytes = usage.bytes.saturating_sub(bytes);
-            }
-        }
-    }
-    Ok(tables.into_keys().cloned().collect())
+/// A log that begins with `transaction`.
+pub(super) fn choose_log_key(transaction: &WriteTransaction) -> Result<LogKey, redb::Error> {
+    let key: LogKey = rand::random();
+    transaction.open_table(layout::LOG_KEY)?.insert((), &key)?;
+    count_logged(transaction, 0)?;
+    Ok(key)
 }
 
-fn apply_host_rows(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<(), redb::Error> {
-    if commits.iter().all(|accepted| accepted.commit.host.is_empty()) {
-        return Ok(());
-    }
-    let mut table = transaction.open_table(layout::HOST)?;
-    for Accepted { sequence, commit } in commits {
-        for (key, write) in &commit.host.writes {
-            match write {
-                Write::Put(value) => table.insert(&**key, (*sequence, &**value))?,
-                Write::Delete => table.remove(&**key)?,
-            };
-        }
-    }
-    Ok(())
-}
-
-fn apply_events(transaction: &WriteTransaction, commits: &[Accepted]) -> Result<(), redb::Error> {
-    if commits.iter().all(|accepted| accepted.commit.events.is_empty()) {
-        return Ok(());
-    }
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-    let mut outbox = transaction.open_table(layout::OUTBOX)?;
-    for Accepted { sequence, commit } in commits {
-        for (index, event) in (0..).zip(&commit.events) {
-            outbox.insert((*sequence, index), event.row(now, commit.hops, &commit.namespace))?;
-        }
-    }
+fn count_logged(transaction: &WriteTransaction, records: u64) -> Result<(), redb::Error> {
+    let mut meta = transaction.open_table(layout::META)?;
+    meta.insert(layout::META_LOGGED, records)?;
     Ok(())
 }

@@ -51,9 +51,9 @@ section! {
         /// The most keys that the plugin keeps in the store.
         "max_store_keys" => max_store_keys: u64 = long_count(100_000_000, 1, 1_000_000_000_000);
         /// When a call that changed something is answered. `commit`: once the change is on the disk.
-        /// `relaxed`: once it is written, which is faster; a crash of the machine or the host can lose
-        /// changes that were answered in the last `store.relaxed_window_ms`. Either way a change is there as
-        /// a whole or not at all, and events are delivered only when it is on the disk.
+        /// `relaxed`: once it is written, which is faster; a crash of the machine can lose changes that were
+        /// answered in the last `store.relaxed_window_ms`, one of the host alone loses nothing. Either way a
+        /// change is there as a whole or not at all, and events are delivered only when it is on the disk.
         "durability" => durability: Durability = choice(Durability::Commit);
         /// The longest value that the plugin stores, and the longest payload of its events.
         "max_value_bytes" => max_value_bytes: Option<usize> =

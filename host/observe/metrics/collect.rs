@@ -200,6 +200,16 @@ impl Collector {
         page.single(&table::STORE_UP, u64::from(self.store.health() == Health::Open));
         page.single(&table::STORE_COMMITS, metrics.commits.value());
         page.single(&table::STORE_CONFLICTS, metrics.conflicts.value());
+        let (contention, idempotency) = (
+            self.dispatcher.contention.turns(),
+            self.dispatcher.idempotency.turns(),
+        );
+        let mut family = page.family(&table::TURNS_WAITING);
+        family.sample(&[&"key"], contention.waiting());
+        family.sample(&[&"idempotency-key"], idempotency.waiting());
+        let mut family = page.family(&table::TURN_SECONDS);
+        family.distribution(&[&"key"], &contention.waited());
+        family.distribution(&[&"idempotency-key"], &idempotency.waited());
         for (metric, distribution) in [
             (
                 &table::STORE_COMMIT_SECONDS,
@@ -215,6 +225,7 @@ impl Collector {
             &table::STORE_CONFLICT_LOG_BYTES,
             metrics.conflict_log_bytes.value(),
         );
+        page.single(&table::STORE_LOG_BYTES, metrics.log_bytes.value());
         let mut family = page.family(&table::STORE_FILE_BYTES);
         if let Some(bytes) = self.store.file_bytes() {
             family.sample(&[], bytes);

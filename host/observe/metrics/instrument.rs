@@ -158,6 +158,12 @@ pub struct Distribution {
 }
 
 impl Distribution {
+    /// How many values were counted.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
     /// Adds what `histogram` has counted. All that are added must have the same bounds.
     pub fn add<const N: usize>(&mut self, histogram: &Histogram<N>) {
         self.bounds = histogram.bounds;

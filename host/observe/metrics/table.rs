@@ -149,6 +149,10 @@ table! {
     STORE_COMMITS = Counter "mortise_store_commits" [];
     /// Transactions that were refused because something they had read was changed by another.
     STORE_CONFLICTS = Counter "mortise_store_conflicts" [];
+    /// Calls that wait for another one: that reads and writes the same (key), or with the same idempotency-key.
+    TURNS_WAITING = Gauge "mortise_turns_waiting" ["over"];
+    /// Time that calls have waited so. Most need not and do not count.
+    TURN_SECONDS = Histogram "mortise_turn_seconds" ["over"];
     /// Time from submitting a transaction to its being acknowledged: durable, unless its plugin is relaxed.
     STORE_COMMIT_SECONDS = Histogram "mortise_store_commit_seconds" [];
     /// Time that writing a group of transactions took, disk included unless all were relaxed.
@@ -159,6 +163,8 @@ table! {
     STORE_QUEUE_BYTES = Gauge "mortise_store_queue_bytes" [];
     /// Memory for the keys that find conflicts, bounded by store.conflict_log_bytes.
     STORE_CONFLICT_LOG_BYTES = Gauge "mortise_store_conflict_log_bytes" [];
+    /// The write-ahead log, which ends with a checkpoint.
+    STORE_LOG_BYTES = Gauge "mortise_store_log_bytes" [];
     /// The store's file.
     STORE_FILE_BYTES = Gauge "mortise_store_file_bytes" [];
 

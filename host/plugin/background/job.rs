@@ -126,9 +126,6 @@ impl Queue {
 
     /// The job waits for a turn.
     fn put(&self, waiting: &mut Waiting, place: Place, job: Arc<Job>) {
-        if waiting.turns.is_empty() {
-            waiting.progress = waiting.progress.max(Instant::now());
-        }
         waiting.turns.wait(place, job);
         if std::mem::take(&mut waiting.tell_helper) {
             self.watch.notify_one();
@@ -264,6 +261,10 @@ impl Wake for Job {
                 stand.state = State::InQueue;
                 let mut waiting = self.queue.waiting.lock();
                 if !waiting.closed {
+                    // Nobody was kept from a turn before. One that has just had a turn waits on.
+                    if waiting.turns.is_empty() {
+                        waiting.progress = waiting.progress.max(Instant::now());
+                    }
                     self.queue.put(&mut waiting, stand.place, self.clone());
                     self.queue.changed.notify_one();
                 }
@@ -282,5 +283,35 @@ impl Drop for Withdraw {
     fn drop(&mut self) {
         self.0.withdrawn.store(true, Ordering::SeqCst);
         self.0.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of an idle thread that never gets a processor, and one job that computes without end.
+    #[tokio::test]
+    async fn the_thread_that_helps_waits_once_for_idle_threads_without_a_processor() {
+        let queue = Arc::new(Queue::new(1));
+        let turns = Arc::new(Mutex::new(0));
+        let count = turns.clone();
+        let work = std::future::poll_fn(move |context| {
+            *count.lock() += 1;
+            context.waker().wake_by_ref();
+            std::task::Poll::<()>::Pending
+        });
+        let plugin = Namespace::new("plugin").expect("a name");
+        let job = Job::start(&queue, &plugin, Duration::ZERO, Box::pin(work));
+        let began = queue.waiting.lock().progress;
+        for turn in 1..=20 {
+            let job = queue.neglected().expect("the job");
+            assert!(began.elapsed() >= STARVED);
+            job.run();
+            assert_eq!(*turns.lock(), turn);
+            assert_eq!(queue.waiting.lock().progress, began, "no idle thread had a turn");
+        }
+        drop(job);
+        queue.close();
     }
 }

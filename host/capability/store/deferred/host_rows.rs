@@ -24,6 +24,14 @@ pub(in crate::capability::store) struct HostRows {
 }
 
 impl HostRows {
+    /// What was accepted before: all that is left of it is what it writes.
+    pub(in crate::capability::store) fn of(writes: BTreeMap<Bytes, Write>) -> Self {
+        Self {
+            writes,
+            ..Self::default()
+        }
+    }
+
     pub(in crate::capability::store) fn is_empty(&self) -> bool {
         self.writes.is_empty()
     }

@@ -2,13 +2,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, Durability, Key, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::backends::FileBackend;
+use redb::{Database, Durability, Key, ReadTransaction, ReadableDatabase, ReadableTable};
 use redb::{TableDefinition, TableHandle, Value};
 
 use super::View;
 use crate::capability::directory;
-use crate::capability::store::layout;
 use crate::capability::store::lock::private_file;
+use crate::capability::store::writer::choose_log_key;
+use crate::capability::store::{layout, open};
 
 /// Rows that are copied in one transaction, whose changes redb keeps in memory.
 const ROWS_AT_ONCE: usize = 10_000;
@@ -73,11 +75,9 @@ impl View {
             cause,
         };
         let _left_by_a_crash = fs::remove_file(part);
-        drop(private_file().create_new(true).open(part).map_err(failed)?);
-        let copy = Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create(part)
-            .map_err(redb::Error::from)?;
+        let storage = FileBackend::new(private_file().create_new(true).open(part).map_err(failed)?);
+        let storage = Box::new(storage.map_err(redb::Error::from)?);
+        let (_, copy) = open::new(storage, CACHE_BYTES)?;
         copy_tables(&self.snapshot.read, &copy)?;
         copy.close().map_err(redb::Error::from)?;
         fs::File::open(part)
@@ -94,6 +94,11 @@ fn copy_tables(from: &ReadTransaction, to: &Database) -> Result<(), redb::Error>
     copy(from, to, layout::ANSWERS)?;
     copy(from, to, layout::ANSWER_AGES)?;
     copy(from, to, layout::HOST)?;
+    // Its log is empty.
+    let mut transaction = to.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    choose_log_key(&transaction)?;
+    transaction.commit()?;
     for table in from.list_tables()? {
         // The others are the host's.
         if !table.name().starts_with('/') {

@@ -70,11 +70,9 @@ fn with_database<T>(
     }
     let _lock = open::lock(directory)?;
     open::unpanicked(&path, || {
-        let opened = open::builder(options).open(&path);
-        let mut database = opened.map_err(|e| OpenError::redb(&path, e.into()))?;
-        open::check_format(&path, &database)?;
-        let done = work(&path, &mut database)?;
-        database.close().map_err(|e| OpenError::redb(&path, e.into()))?;
+        let mut writer = open::existing(&path, options)?;
+        let done = work(&path, writer.database())?;
+        writer.close().map_err(|e| OpenError::redb(&path, e))?;
         Ok(done)
     })
 }

@@ -1,7 +1,9 @@
 //! `PayOrder`, `ShipOrder` and `CancelOrder`.
 
+use mortise_guest::testing::Host;
 use mortise_guest::{Code, details};
-use order::pb::OrderStatus;
+use order::pb::{OrderService, OrderStatus};
+use order::{Orders, pb};
 
 use crate::shop::{an_order, anonymous, by, cancel, events, get, pay, placed, refused, ship, shop};
 
@@ -38,6 +40,27 @@ fn a_confirmed_or_paid_order_is_cancelled() {
         assert_eq!(cancelled.status(), OrderStatus::Cancelled);
         assert_eq!(events(&host).last(), Some(&("order.cancelled", id.as_str())));
     }
+}
+
+#[test]
+fn who_pays_while_another_cancels_is_told_so_and_nothing_is_left_of_it() {
+    let mut host = shop();
+    let id = placed(&mut host, anonymous(), an_order());
+    let rival = |host: &mut Host, _| drop(cancel(host, anonymous(), &id, None));
+    let request = pb::PayOrderRequest {
+        id: id.clone(),
+        version: None,
+    };
+    let paid = host.contended(anonymous(), 1, rival, |call| {
+        Orders::pay_order(call, request.clone())
+    });
+    refused(paid, Code::FailedPrecondition);
+    let order = get(&mut host, anonymous(), &id).expect("stored").message;
+    assert_eq!((order.status(), order.version), (OrderStatus::Cancelled, 2));
+    assert_eq!(
+        events(&host),
+        [("order.created", &*id), ("order.cancelled", &*id)]
+    );
 }
 
 #[test]
