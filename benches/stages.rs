@@ -106,7 +106,7 @@ impl Parts {
         });
     }
 
-    fn attempt(&self) -> Attempt {
+    fn attempt(&self) -> Box<Attempt> {
         let call = Call {
             id: CallId::random(),
             deadline: deadline(),
@@ -119,14 +119,14 @@ impl Parts {
             decisions: Default::default(),
             upstream: Journal::default(),
         };
-        Attempt {
+        Box::new(Attempt {
             call: Arc::new(call),
             number: 1,
             transaction: self.store.begin(&self.generation.name, Access::ReadWrite),
             answer: AnswerMetadata::default(),
             decisions_asked: 0,
             upstream: Usage::default(),
-        }
+        })
     }
 
     fn context(&self) -> Arc<PluginContext> {

@@ -9,7 +9,8 @@ use futures_util::StreamExt;
 
 use crate::client::{Ask, Client, load};
 use crate::pb;
-use crate::server::{Server, build_component};
+use crate::support::components;
+use crate::support::server::{Server, Setup};
 use crate::{figures, native};
 
 const ROUNDS: usize = 7;
@@ -28,8 +29,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(crate) fn run() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
-    let component = build_component("order");
-    let plugin = Server::mortise(&[("order", component.as_path())], "call", "");
+    let component = components::build("order");
+    let plugin = Server::mortise(&Setup::of("order", &component));
     let native = native::start(folder.path());
     let disk = Disk::new(File::create_new(folder.path().join("bare")).expect("a file"));
     runtime.block_on(async {

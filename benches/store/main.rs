@@ -12,10 +12,8 @@ mod figures;
 mod native;
 mod restart;
 mod scans;
-// Other benchmarks do more with a server.
-#[allow(dead_code)]
-#[path = "../support/server.rs"]
-mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod pb {

@@ -1,9 +1,8 @@
 //! The baseline: the order plugin's own rules behind a plain tonic server, which keeps the same rows in the
 //! same store and publishes the same events.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use crate::domain::{id, place};
 use crate::pb;
-use crate::server::Server;
+use crate::support::server::Server;
 
 /// Makes this program the server instead of the benchmark.
 pub(crate) const ARGUMENT: &str = "native";
@@ -100,7 +99,6 @@ fn not_measured<M>() -> Result<Response<M>, Status> {
 }
 
 /// With the metadata that the plugin sends.
-#[expect(clippy::result_large_err, reason = "a handler's own type")]
 fn answer<M>(message: M) -> Result<Response<M>, Status> {
     let mut response = Response::new(message);
     let metadata = response.metadata_mut();
@@ -128,15 +126,7 @@ fn listed(customer: &str, order: &pb::Order) -> Vec<u8> {
 /// Starts this program as the server, on data of its own.
 pub(crate) fn start(data: &Path) -> Server {
     let program = std::env::current_exe().expect("this program");
-    let mut process = Command::new(program)
-        .args([ARGUMENT.as_ref(), data.as_os_str()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the native server starts");
-    let mut line = String::new();
-    let stdout = process.stdout.take().expect("piped");
-    BufReader::new(stdout).read_line(&mut line).expect("its address");
-    Server::of(process, line.trim().parse().expect("an address"))
+    Server::announced(Command::new(program).args([ARGUMENT.as_ref(), data.as_os_str()]))
 }
 
 /// Serves until it is killed, on a port that it prints.
