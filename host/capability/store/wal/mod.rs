@@ -9,7 +9,7 @@
 //! checkpoint chose and only the database knows. So nothing that a crash left by halves counts, nothing from
 //! before the checkpoint, nothing that followed a record which is another one now, and nothing that a plugin
 //! made to look like a record.
-//!
+
 mod record;
 
 use std::io;
