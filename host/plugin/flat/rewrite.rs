@@ -309,8 +309,25 @@ impl Reencode for Encoder<'_, '_> {
     }
 }
 
-/// The main module with bodies that do nothing, which has the same types and compiles at once.
-pub(super) fn hollow_module(module: &[u8]) -> Result<Vec<u8>, Unfit> {
+/// What the main module imports and nothing else, which compiles at once.
+pub(super) fn imports_alone(module: &[u8]) -> Result<Vec<u8>, Unfit> {
+    let mut imports = Module::new();
+    for payload in Parser::new(0).parse_all(module) {
+        let payload = payload.map_err(|_| malformed())?;
+        if let Payload::TypeSection(_) | Payload::ImportSection(_) = &payload
+            && let Some((id, range)) = payload.as_section()
+        {
+            imports.section(&RawSection {
+                id,
+                data: &module[range],
+            });
+        }
+    }
+    Ok(imports.finish())
+}
+
+/// The main module with bodies that do nothing, which has the same types and compiles quickly.
+fn hollow_module(module: &[u8]) -> Result<Vec<u8>, Unfit> {
     let mut hollow = Module::new();
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.map_err(|_| malformed())?;
