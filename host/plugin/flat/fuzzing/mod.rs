@@ -37,11 +37,10 @@ const PUPPET: &[u8] = include_bytes!("puppet.wasm");
 /// Linear memory that a sandbox may have; the puppet has a quarter of it.
 const MEMORY_BYTES: usize = 1 << 20;
 
-/// The request, from where it stands in the puppet's memory.
-const REQUEST_AT: u32 = 32 << 10;
+/// Of the request. What follows are places in it.
 const MAX_REQUEST_BYTES: usize = 16 << 10;
-/// Where room is made, four times, if it is not 0; the first time is for the request itself.
-const ROOMS: usize = 4;
+/// Where room is made, four times, if it is not 0. The request itself has its place.
+const ROOMS: [usize; 4] = [0, 4, 8, 12];
 /// Where the handler's result stands, if it is not 0.
 const RESULT: usize = 16;
 /// How many imports are called.
@@ -55,14 +54,6 @@ const FIRST_STEP: usize = 24;
 const STEP_BYTES: usize = 64;
 /// What memory has from address 0 when the first import is called.
 const MEMORY: usize = FIRST_STEP + MAX_STEPS * STEP_BYTES;
-const MAX_PATCH_BYTES: u32 = 4096;
-/// Where the puppet makes room by itself: behind the patch, where answers begin, and the largest of those.
-const ROOM_AT: u32 = MAX_PATCH_BYTES + 256;
-/// Where it makes room as it is told.
-#[cfg(test)]
-const ROOMS_AT: u32 = 64 << 10;
-/// It answers with its memory up to here, so that all it was told can be seen.
-const ANSWER_BYTES: u32 = 12 << 10;
 
 /// Interface, function, and its core parameters: `a` the address of a text or key, `n` its length, `p` the
 /// address of a list of pairs of both, `c` a case or a small number, `l` a long one, `r` where the answer goes.
@@ -104,6 +95,8 @@ const TEXT_AT: u32 = 64;
 const TEXT_BYTES: u32 = 4;
 const PAIRS_AT: u32 = 1024;
 const ANSWER_AT: u32 = 2048;
+/// Where memory ends.
+const END: u32 = MEMORY_BYTES as u32 / 4;
 
 struct Linked {
     component: Program,
@@ -301,53 +294,87 @@ impl Script {
     }
 }
 
-fn good_memory() -> Vec<u8> {
-    let text = b"tea and 0123456789".iter().copied().cycle();
-    let mut memory: Vec<u8> = text.take(PAIRS_AT as usize).collect();
+/// Text over and over, and behind it the same pair of an address and a length.
+fn memory(text: &[u8], pair: [u32; 2]) -> Vec<u8> {
+    let mut memory: Vec<u8> = text.iter().copied().cycle().take(PAIRS_AT as usize).collect();
     for _ in 0..8 {
-        memory.extend([TEXT_AT, TEXT_BYTES].map(u32::to_le_bytes).concat());
+        memory.extend(pair.map(u32::to_le_bytes).concat());
     }
     memory
 }
 
+fn good_memory() -> Vec<u8> {
+    memory(b"tea and 0123456789", [TEXT_AT, TEXT_BYTES])
+}
+
+/// A status of the handler's own at 256, with a detail, as it stands there but for one number.
+fn status(at: usize, changed: u32) -> Vec<u8> {
+    const MESSAGE: u32 = 320;
+    let mut memory = vec![0; 512];
+    let mut set = |at: usize, value: u32| memory[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    // The case, the code, the message, and the details, of which there is one.
+    for (number, value) in [1, 3, MESSAGE, 5, 288, 1].into_iter().enumerate() {
+        set(256 + 4 * number, value);
+    }
+    // Its type and its value.
+    for (number, value) in [MESSAGE, 3, MESSAGE, 8].into_iter().enumerate() {
+        set(288 + 4 * number, value);
+    }
+    set(at, changed);
+    memory[MESSAGE as usize..][..8].copy_from_slice(b"te\xc3\xa4a\xffab");
+    memory
+}
+
 fn seeds() -> Vec<Vec<u8>> {
-    let memory = good_memory();
-    let script = || Script::new(&memory);
-    let mut seeds: Vec<_> = (0..IMPORTS.len())
-        .map(|import| script().step(import).seed())
-        .collect();
-    let get = IMPORTS
+    let good = good_memory();
+    let memories = [
+        good.clone(),
+        memory(b"\xfft\xc3e\xc3\xa4a", [TEXT_AT, TEXT_BYTES]),
+        memory(b"tea", [END - 2, 4]),
+        memory(b"tea", [TEXT_AT, u32::MAX]),
+        memory(b"tea", [u32::MAX, 0]),
+    ];
+    let imports = 0..IMPORTS.len();
+    let mut seeds: Vec<_> = memories
         .iter()
-        .position(|import| import.1 == "get")
-        .expect("it is there");
-    // A status of the handler's own: code 3, a message, and one detail that stands at 48.
-    let mut status = vec![0; 512];
-    status[0] = 1;
-    for (at, value) in [
-        (4, 3),
-        (8, 64),
-        (12, 4),
-        (16, 32),
-        (20, 1),
-        (32, 64),
-        (36, 4),
-        (40, 68),
-        (44, 4),
+        .flat_map(|memory| {
+            imports
+                .clone()
+                .map(|import| Script::new(memory).step(import).seed())
+        })
+        .collect();
+    // As it is, with cases and codes that there are not, and with more than there is.
+    for (at, changed) in [
+        (256, 1),
+        (256, 0),
+        (256, 2),
+        (260, 16),
+        (264, 1),
+        (268, 6),
+        (268, u32::MAX),
+        (272, 290),
+        (276, END),
+        (292, 6),
+        (300, END),
     ] {
-        status[at..at + 4].copy_from_slice(&u32::to_le_bytes(value));
+        seeds.push(Script::new(&status(at, changed)).set(RESULT, 256).seed());
     }
-    status.splice(64..72, *b"tea\xc3\xa4\0ab");
-    seeds.push(Script::new(&status).set(RESULT, 0).seed());
-    for at in [1, 4, 8, 16, 0x0004_0000, u32::MAX - 3] {
-        seeds.push(Script::new(&status).set(RESULT, at).seed());
+    for at in [1, 258, END - 8, END, u32::MAX - 3] {
+        seeds.push(Script::new(&status(256, 1)).set(RESULT, at).seed());
     }
-    // Room at addresses that are not free, not aligned, or not there.
-    for at in [1, 2, 8, 2048, 0x0003_fffc, 0x0004_0000, u32::MAX] {
-        let twice = script().set(0, at).set(4, at).set(8, at);
-        seeds.push(twice.step(get).step(13).step(19).seed());
+    let script = || Script::new(&good);
+    let position = |name: &str| IMPORTS.iter().position(|import| import.1 == name);
+    let [get, get_many, scan] = ["get", "get-many", "scan"].map(|name| position(name).expect("it is there"));
+    // Room at addresses that are not aligned, or not there.
+    for at in [1, 2, 8, 2048, END - 4, END, u32::MAX] {
+        let roomy = ROOMS.iter().fold(script(), |script, room| script.set(*room, at));
+        seeds.push(roomy.step(get).step(get_many).step(scan).seed());
     }
-    seeds.push(script().step(get).set(STEPS, 1 | 1 << 8).seed());
-    seeds.push(script().step(get).set(STEPS, 1 | 1 << 16).seed());
+    for leaves in [LEAVES_AFTER, LEAVES_IN_ROOM] {
+        let mut script = script().step(get);
+        script.request[leaves] = 1;
+        seeds.push(script.seed());
+    }
     seeds.push(Vec::new());
     seeds
 }

@@ -13,6 +13,17 @@ use wit_parser::Resolve;
 
 use super::*;
 
+/// Where the request stands in memory.
+const REQUEST_AT: u32 = 32 << 10;
+/// How much of what the request has for memory is taken.
+const MAX_PATCH_BYTES: u32 = 4096;
+/// Where room is made by itself: behind that, where answers begin, and the largest of those.
+const ROOM_AT: u32 = MAX_PATCH_BYTES + 256;
+/// Where room is made as told.
+const ROOMS_AT: u32 = 64 << 10;
+/// The answer is the memory up to here, so that all that the guest was told can be seen.
+const ANSWER_BYTES: u32 = 12 << 10;
+
 #[test]
 fn the_puppet_is_made_of_its_text() {
     let puppet = component();
@@ -101,7 +112,7 @@ fn module() -> String {
     let (first, patch) = (at(FIRST_STEP), at(MEMORY));
     // The result that it makes by itself stands behind what it answers.
     let own = ANSWER_BYTES;
-    let pages = MEMORY_BYTES / 4 / (64 << 10);
+    let pages = END / (64 << 10);
     format!(
         r#"(module
           {imports}
@@ -115,7 +126,7 @@ fn module() -> String {
             (global.set $rooms (i32.add (local.get $number) (i32.const 1)))
             (if (i32.eqz (local.get $number)) (then (return (i32.const {REQUEST_AT}))))
             (if (i32.load8_u (i32.const {in_room})) (then (drop (call $import{attempt}))))
-            (if (i32.le_u (local.get $number) (i32.const {ROOMS})) (then
+            (if (i32.le_u (local.get $number) (i32.const {rooms})) (then
               (local.set $old (i32.load
                 (i32.add (i32.const {before_rooms}) (i32.shl (local.get $number) (i32.const 2)))))
               (if (local.get $old) (then (return (call $room (local.get $number) (local.get $old)))))))
@@ -172,9 +183,10 @@ fn module() -> String {
           (func (export "cabi_post_mortise:plugin/handler@0.1.0#handle") (param i32)
             (if (i32.load8_u (i32.const {after})) (then (drop (call $import{attempt})))))
           (func (export "mortise:plugin/handler@0.1.0#describe") (result i32) unreachable))"#,
+        rooms = ROOMS.len(),
         before_rooms = REQUEST_AT - 4,
-        bytes = MEMORY_BYTES / 4,
-        near_the_end = MEMORY_BYTES / 4 - 256,
-        cleared_whole = MEMORY_BYTES / 4 - 64,
+        bytes = END,
+        near_the_end = END - 256,
+        cleared_whole = END - 64,
     )
 }
