@@ -38,7 +38,7 @@ fn component() -> Option<&'static PathBuf> {
 /// What a native handler begins with: the component's answer, where tests are to run that.
 ///
 /// # Panics
-/// As [`handle`].
+/// If there is no sandbox to be had, or the component is of another plugin than the tests.
 pub fn answer<P: Plugin, Req: Message, Res: Message + Default>(
     service: Service,
     handler: &str,

@@ -123,13 +123,16 @@ static LINKED: LazyLock<Linked> = LazyLock::new(|| {
     }
 });
 
+/// A function and its encoded arguments.
+type Asked = (String, Vec<u8>);
+
 /// What came of a call, as far as anybody can tell.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     /// The answer or the status as text, or how the guest was stopped.
     ended: Result<Result<Vec<u8>, String>, Stopped>,
     /// Imports, as they were understood.
-    asked: Vec<(String, Vec<u8>)>,
+    asked: Vec<Asked>,
 }
 
 /// How a guest was stopped, as far as the host tells kinds apart (`TrapKind`).
@@ -223,7 +226,7 @@ fn context(scripted: Scripted) -> PluginContext {
 /// Answers from the input, and remembers what was asked.
 struct Scripted {
     answers: Vec<u8>,
-    asked: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl FakeHost for Scripted {
