@@ -104,7 +104,7 @@ fn failure(mut run: Command) -> String {
 
 #[test]
 fn the_plugins_pass_their_own_tests_in_their_components() {
-    for plugin in ["order", "tally", "minimal", "faults"] {
+    for plugin in ["order", "tally", "minimal", "caller", "faults"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(plugin);
         let mut mortise = Command::new(env!("CARGO_BIN_EXE_mortise"));
         mortise
