@@ -26,6 +26,15 @@ macro_rules! codes {
                 self as i32
             }
 
+            /// Of a number from 1 to 16; any other stands for a failure of no known kind.
+            #[cfg(not(target_family = "wasm"))]
+            pub(crate) fn from_number(number: i32) -> Code {
+                [$(Code::$name),*]
+                    .into_iter()
+                    .find(|code| code.number() == number)
+                    .unwrap_or(Code::Unknown)
+            }
+
             /// The code's name in the gRPC documents, such as `NOT_FOUND`.
             pub const fn name(self) -> &'static str {
                 match self {
@@ -142,6 +151,21 @@ impl Status {
             message: message.into(),
             details: Vec::new(),
             cause: None,
+        }
+    }
+
+    /// With details by their type URLs, encoded.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn from_parts(
+        code: Code,
+        message: String,
+        details: impl Iterator<Item = (String, Vec<u8>)>,
+    ) -> Status {
+        Status {
+            details: details
+                .map(|(type_url, value)| Detail { type_url, value })
+                .collect(),
+            ..Status::new(code, message)
         }
     }
 

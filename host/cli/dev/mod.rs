@@ -1,6 +1,5 @@
 //! `mortise dev`: builds a plugin's crate, serves it, and swaps it on every save.
 
-mod project;
 mod sample;
 
 use std::collections::BTreeSet;
@@ -9,8 +8,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use self::project::{Build, Project};
 use self::sample::sample_json;
+use super::project::{Build, Project};
 use crate::app::App;
 use crate::config::{Config, Overrides};
 use crate::generations::watch::FolderWatch;

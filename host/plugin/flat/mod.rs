@@ -14,6 +14,8 @@
 //! the component imports and exports is checked by the component linker itself, on a copy without code.
 
 mod abi;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod guest;
 mod module;
 mod outline;

@@ -1,4 +1,4 @@
-//! The developer's crate: its name, its builds, and the files they are made of.
+//! A plugin's crate: its name, its builds, and the files they are made of.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use notify::RecursiveMode;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::cli::WithHint as _;
+use super::WithHint as _;
 use crate::config::PluginName;
 use crate::generations::watch::FolderWatch;
 
