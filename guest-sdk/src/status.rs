@@ -26,15 +26,6 @@ macro_rules! codes {
                 self as i32
             }
 
-            /// Of a number from 1 to 16; any other stands for a failure of no known kind.
-            #[cfg(not(target_family = "wasm"))]
-            pub(crate) fn from_number(number: i32) -> Code {
-                [$(Code::$name),*]
-                    .into_iter()
-                    .find(|code| code.number() == number)
-                    .unwrap_or(Code::Unknown)
-            }
-
             /// The code's name in the gRPC documents, such as `NOT_FOUND`.
             pub const fn name(self) -> &'static str {
                 match self {
@@ -154,21 +145,6 @@ impl Status {
         }
     }
 
-    /// With details by their type URLs, encoded.
-    #[cfg(not(target_family = "wasm"))]
-    pub(crate) fn from_parts(
-        code: Code,
-        message: String,
-        details: impl Iterator<Item = (String, Vec<u8>)>,
-    ) -> Status {
-        Status {
-            details: details
-                .map(|(type_url, value)| Detail { type_url, value })
-                .collect(),
-            ..Status::new(code, message)
-        }
-    }
-
     /// What `?` makes of an error: [`Code::Unknown`], `Handler failed`, the error and its sources as the
     /// cause. Takes what is no [`Error`] itself, such as `anyhow::Error`:
     /// `.map_err(Status::from_error)?`.
@@ -251,7 +227,7 @@ impl From<wit::Error> for Status {
     }
 }
 
-/// An upstream's.
+/// An upstream's, or a component's that tests run.
 impl From<wit::Status> for Status {
     fn from(status: wit::Status) -> Status {
         let details = status.details.into_iter();

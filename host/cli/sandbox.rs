@@ -24,9 +24,10 @@ use crate::metadata::{AnswerMetadata, RequestMetadata};
 use crate::observe::CallId;
 use crate::plugin::artifact::Artifact;
 use crate::plugin::background::Slices;
+use crate::plugin::bindings::v0_1 as contract;
 use crate::plugin::state::{Attempt, Call};
 use crate::plugin::under_test::{FakeHost, UnderTest};
-use crate::status::{Failure, GuestStatus};
+use crate::status::Failure;
 
 #[path = "../../guest-sdk/src/testing/component/protocol.rs"]
 mod protocol;
@@ -46,21 +47,12 @@ pub(super) struct SandboxArgs {
     protocol: u32,
 
     /// As the key `linking` of a plugin.
-    #[arg(long, env = LINKING_VARIABLE, value_parser = linking, default_value = "auto")]
+    #[arg(long, env = LINKING_VARIABLE, default_value = "auto")]
     linking: Linking,
 
     /// How long a call may take.
     #[arg(long, env = "MORTISE_TEST_TIMEOUT", value_parser = timeout::parse, default_value = "30s")]
     timeout: Duration,
-}
-
-/// Reads `auto` or `component`.
-pub(super) fn linking(text: &str) -> Result<Linking, String> {
-    match text {
-        "auto" => Ok(Linking::Auto),
-        "component" => Ok(Linking::Component),
-        _ => Err("expected auto or component".to_owned()),
-    }
 }
 
 pub(super) fn run(args: SandboxArgs) -> anyhow::Result<()> {
@@ -94,7 +86,7 @@ pub(super) fn run(args: SandboxArgs) -> anyhow::Result<()> {
         let ran = runtime.block_on(attempted(&generation, attempt, method, request.into()));
         let outcome = ran.unwrap_or_else(|failure| {
             log.stopped(&failure);
-            Outcome::Stopped(status(failure.to_guest()))
+            Outcome::Stopped(failure.to_guest().into())
         });
         let log = log.take();
         tests.say(&FromSandbox::Ended { outcome, log });
@@ -160,17 +152,8 @@ async fn attempted(
     }
     Ok(match outcome {
         Ok((message, _)) => Outcome::Answered(message),
-        Err(own) => Outcome::Failed(status(own)),
+        Err(own) => Outcome::Failed(own.into()),
     })
-}
-
-fn status(status: GuestStatus) -> protocol::Status {
-    let details = status.details.into_iter();
-    protocol::Status {
-        code: status.code.into(),
-        message: status.message,
-        details: details.map(|any| (any.type_url, any.value)).collect(),
-    }
 }
 
 /// The tests, at the other end of the standard streams.

@@ -11,8 +11,9 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use prost::Message;
 
 use super::call::with_current;
+use crate::Status;
+use crate::bindings::mortise::plugin::types as contract;
 use crate::plugin::{self, Plugin, Service};
-use crate::{Code, Status};
 use protocol::{Loaded, Outcome};
 use sandbox::{Broken, Sandbox};
 
@@ -78,9 +79,9 @@ pub(super) fn handle<P: Plugin>(index: u32, request: &[u8]) -> Option<Result<Vec
     drop(place);
     Some(match ended {
         Ok(Outcome::Answered(response)) => Ok(response),
-        Ok(Outcome::Failed(own)) => Err(status(own)),
+        Ok(Outcome::Failed(own)) => Err(own.into()),
         Ok(Outcome::Stopped(stopped)) => {
-            let stopped = status(stopped);
+            let stopped = Status::from(stopped);
             with_current(|call| call.stopped = Some(stopped.clone()));
             Err(stopped)
         }
@@ -106,11 +107,6 @@ fn check<P: Plugin>(loaded: &Loaded) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-fn status(status: protocol::Status) -> Status {
-    let details = status.details.into_iter();
-    Status::from_parts(Code::from_number(status.code), status.message, details)
 }
 
 #[cfg(test)]

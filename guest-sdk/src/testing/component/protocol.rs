@@ -3,13 +3,15 @@
 //!
 //! The sandbox says what it has loaded. From then on the tests make one call at a time; until it has ended,
 //! the sandbox asks for one import after the other, each of which is answered. A frame is its length, in four
-//! bytes of which the lowest comes first, and a message as `postcard` writes it. Arguments and answers of
-//! imports are the contract's types, as both sides' bindings derive their form from the WIT.
+//! bytes of which the lowest comes first, and a message as `postcard` writes it. Statuses, and arguments and
+//! answers of imports, are the contract's types, as both sides' bindings derive their form from the WIT.
 
 use std::io::{self, Read, Write};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use super::contract::Status;
 
 /// Both sides must be of the same.
 pub(crate) const VERSION: u32 = 1;
@@ -60,15 +62,6 @@ pub(crate) enum Outcome {
     Failed(Status),
     /// By the host: the guest trapped, took too long, or broke a bound.
     Stopped(Status),
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Status {
-    /// 1 to 16.
-    pub(crate) code: i32,
-    pub(crate) message: String,
-    /// Type URLs and encoded messages.
-    pub(crate) details: Vec<(String, Vec<u8>)>,
 }
 
 pub(crate) fn write<M: Serialize>(to: &mut impl Write, message: &M) -> io::Result<()> {
