@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use super::project::Project;
-use super::sandbox::{self, LINKING_VARIABLE};
+use super::sandbox::LINKING_VARIABLE;
+use crate::config::Linking;
 
 /// Runs a plugin's tests with its handlers in WebAssembly.
 ///
@@ -37,15 +38,11 @@ pub(super) struct TestArgs {
 }
 
 fn linking(text: &str) -> Result<String, String> {
-    sandbox::linking(text).map(|_| text.to_owned())
+    text.parse::<Linking>().map(|_| text.to_owned())
 }
 
 pub(super) fn run(args: TestArgs) -> anyhow::Result<()> {
-    let crate_dir = args
-        .crate_dir
-        .canonicalize()
-        .with_context(|| format!("no crate in {}", args.crate_dir.display()))?;
-    let project = Project::open(crate_dir)?;
+    let project = Project::open(&args.crate_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

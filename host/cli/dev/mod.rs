@@ -44,11 +44,7 @@ pub struct DevArgs {
 }
 
 pub(super) fn run(args: DevArgs) -> anyhow::Result<()> {
-    let crate_dir = args
-        .crate_dir
-        .canonicalize()
-        .with_context(|| format!("no crate in {}", args.crate_dir.display()))?;
-    let project = Project::open(crate_dir)?;
+    let project = Project::open(&args.crate_dir)?;
     // Building needs a runtime before there is a configuration to size it by.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
