@@ -22,51 +22,63 @@ pub(crate) fn pool_of(
         Ok(built) => built.map_err(|error| printable(&error.to_string(), MAX_REASON_BYTES))?,
         Err(_) => return Err("no protobuf compiler writes such descriptors".to_owned()),
     };
-    match malformed_name(&pool) {
-        None => Ok(pool),
-        Some(name) => Err(format!(
-            "{} is no name in protobuf",
-            printable(&name, MAX_REASON_BYTES)
-        )),
+    check_names(&pool)?;
+    Ok(pool)
+}
+
+/// prost-reflect takes names that protobuf does not have: one with a dot in it could be taken for another's, and
+/// nobody can ask for it.
+fn check_names(pool: &DescriptorPool) -> Result<(), String> {
+    for file in pool.files() {
+        let package = file.package_name();
+        if !package.is_empty() && !package.split('.').all(is_identifier) {
+            return Err(no_name(package));
+        }
+    }
+    for service in pool.services() {
+        check_name(service.name())?;
+        for method in service.methods() {
+            check_name(method.name())?;
+        }
+    }
+    for message in pool.all_messages() {
+        check_name(message.name())?;
+        for field in message.fields() {
+            check_name(field.name())?;
+        }
+        for oneof in message.oneofs() {
+            check_name(oneof.name())?;
+        }
+    }
+    for found in pool.all_enums() {
+        check_name(found.name())?;
+        for value in found.values() {
+            check_name(value.name())?;
+        }
+    }
+    for extension in pool.all_extensions() {
+        check_name(extension.name())?;
+    }
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if is_identifier(name) {
+        Ok(())
+    } else {
+        Err(no_name(name))
     }
 }
 
-/// A name that protobuf does not have. prost-reflect takes any: one with a dot in it could be taken for another's, and
-/// nobody can ask for it.
-fn malformed_name(pool: &DescriptorPool) -> Option<String> {
-    let is_identifier = |name: &str| {
-        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    let is_package = |name: &str| name.is_empty() || name.split('.').all(is_identifier);
-    let malformed = |name: &str| (!is_identifier(name)).then(|| name.to_owned());
-    pool.files()
-        .map(|file| file.package_name().to_owned())
-        .find(|package| !is_package(package))
-        .or_else(|| {
-            pool.services().find_map(|service| {
-                malformed(service.name())
-                    .or_else(|| service.methods().find_map(|method| malformed(method.name())))
-            })
-        })
-        .or_else(|| {
-            pool.all_messages().find_map(|message| {
-                malformed(message.name())
-                    .or_else(|| message.fields().find_map(|field| malformed(field.name())))
-                    .or_else(|| message.oneofs().find_map(|oneof| malformed(oneof.name())))
-            })
-        })
-        .or_else(|| {
-            pool.all_enums().find_map(|found| {
-                malformed(found.name()).or_else(|| found.values().find_map(|value| malformed(value.name())))
-            })
-        })
-        .or_else(|| {
-            pool.all_extensions()
-                .find_map(|extension| malformed(extension.name()))
-        })
+fn is_identifier(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn no_name(name: &str) -> String {
+    format!("{} is no name in protobuf", printable(name, MAX_REASON_BYTES))
 }
 
 #[cfg(test)]

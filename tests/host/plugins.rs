@@ -9,16 +9,17 @@ use crate::support::plugins::{cargo, components, inspect, target_folder};
 
 #[test]
 fn the_plugins_pass_their_own_tests() {
-    let output = cargo()
-        .args(["test", "--workspace"])
-        .output()
-        .expect("cargo starts");
+    assert_passes(cargo().args(["test", "--workspace"]), "the workspace");
+}
+
+fn assert_passes(run: &mut Command, what: &str) {
+    let output = run.output().expect("it starts");
     let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    assert!(output.status.success(), "{stdout}{stderr}");
-    assert!(stdout.contains("test result: ok"), "{stdout}{stderr}");
+    assert!(output.status.success(), "{what}: {stdout}{stderr}");
+    assert!(stdout.contains("test result: ok"), "{what}: {stdout}{stderr}");
 }
 
 /// What the build helper asks of the linker: a sandbox for each call is cheap only if it is small and never
@@ -117,13 +118,7 @@ fn the_plugins_pass_their_own_tests_in_their_components() {
             // Some of its handlers never end.
             mortise.env("MORTISE_TEST_TIMEOUT", "3s");
         }
-        let output = mortise.output().expect("the binary starts");
-        let (stdout, stderr) = (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
-        assert!(output.status.success(), "{plugin}: {stdout}{stderr}");
-        assert!(stdout.contains("test result: ok"), "{plugin}: {stdout}{stderr}");
+        assert_passes(&mut mortise, plugin);
     }
 }
 
