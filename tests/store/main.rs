@@ -6,6 +6,7 @@ mod anomalies;
 mod answers;
 mod checkpoints;
 mod commits;
+mod conformance;
 mod consumer;
 mod crash;
 mod crash_calls;

@@ -13,45 +13,37 @@
 //! Commits are totally ordered and numbered from 1. A read/write transaction is placed at its commit, a
 //! read-only one at its snapshot, which contains every commit acknowledged before its first read.
 //!
-//! # On the disk
-//!
-//! A batch is durable with one record of the write-ahead log (`wal`), and in the database, redb, when a
-//! checkpoint brings it there. Log and database are parts of one file (`storage`); whatever stands in for a
-//! file, in memory or in a test, is a [`redb::StorageBackend`] beneath both.
+//! What all that is kept in is a [`backend::Backend`]: a file (`backend::redb`), or memory
+//! (`backend::memory`).
 //!
 //! # Another database
 //!
-//! What a plugin sees of the store is [`Transaction`], and what the host does with it ends in
-//! [`Store::commit`]. Staging, bounds, the set of what was read, and retries stay as they are over any
-//! database; what is redb's is `snapshot`, which reads, and `writer`, which applies validated batches. Over
-//! PostgreSQL:
+//! The trait says what it must do; this is how PostgreSQL would, for several hosts that share one store.
 //!
-//! - A table for all plugins, `data (plugin text, key bytea, version bigint, value bytea, primary key
-//!   (plugin, key))`, beside one for each other table of `layout`. `bytea` is ordered by bytes, as keys must
-//!   be.
-//! - *Snapshot*: a transaction `repeatable read, read only` on a connection of a pool, from the first read to
-//!   the last. Its number is the last one of `commits (sequence bigint primary key)`, read first. `get` and
-//!   `scan` are one statement each; they wait, so [`Transaction`]'s reads become asynchronous, which the
-//!   component's imports allow (`func_wrap_async`).
-//! - *Validate and commit, in one round trip*: a function in the database takes the whole of what a batch
-//!   holds, as arrays: for each transaction its snapshot's number, keys and ranges read, writes, events,
-//!   answer and host's rows. It locks the one row that has the last number, which puts commits into their
-//!   order; it refuses a transaction if a key it read, or a key within a range it read, is in `log (sequence,
-//!   plugin, key)` with a later number (the same as `commit_log`, trimmed as that is); and it applies the
-//!   others and gives each its number. The transaction around the call commits with it, so the answer is the
-//!   acknowledgement. A connection that is lost before the answer is the outcome [`CommitError::Unknown`],
-//!   which the next connection can settle by the batch's id.
-//! - Several hosts then share one store: they validate by the same table, and learn from `listen` what others
-//!   publish and schedule. Relays and timers take an advisory lock for each sink and plugin.
+//! - *Rows*: `data (plugin text, key bytea, version bigint, value bytea, primary key (plugin, key))` for all
+//!   plugins and, as plugin `/host`, the host's own; a table each for events, cursors, answers and usage, as in
+//!   `backend::redb::layout`. `bytea` is ordered by bytes, as keys must be.
+//! - *A reader*: a transaction `repeatable read, read only` on a connection of a pool. Its sequence is the last
+//!   of `commits (sequence bigint primary key)`, read first. `get` is one statement, a scan a cursor of which so
+//!   many rows are fetched at a time. They wait for the network where redb waits for the disk: on the threads
+//!   that long scans use.
+//! - *A commit in one round trip*: a function in the database takes the batch as arrays, with each
+//!   transaction's snapshot, reads and writes. It locks the one row that has the last number, which puts the
+//!   commits of all hosts into their order; refuses a transaction if a key it read, or one within a range it
+//!   read, is in `log (sequence, plugin, key)` with a later number, as `commit_log` does for the commits of one
+//!   host; applies the others; and answers with the rows of usage that changed. The transaction around the call
+//!   commits with it, so the answer is the acknowledgement. So [`backend::Batch`] gains the reads, and `commit`
+//!   says who was refused. A connection that is lost before the answer is [`CommitError::Unknown`], which the
+//!   next connection can settle by the batch's id.
+//! - *Several hosts* learn from `listen` what others publish and schedule. Relays and timers take an advisory
+//!   lock for each sink and plugin.
 
 mod answers;
-mod apply;
+mod backend;
 mod change;
 mod commit_log;
 mod committer;
 mod deferred;
-mod layout;
-mod lock;
 mod metrics;
 mod open;
 mod options;
@@ -62,16 +54,15 @@ mod read_set;
 mod recovery;
 mod scan;
 mod snapshot;
-mod storage;
 mod submission;
 mod tools;
 mod transaction;
 mod usage;
-mod wal;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,8 +91,9 @@ pub use transaction::{Access, Transaction, Versioned};
 pub use usage::Usage;
 
 use super::{Error, Namespace};
+use backend::{Opened, ReadError};
 use change::Change;
-use open::Source;
+use open::unpanicked;
 use queue::{Commit, CommitQueue, Request};
 use snapshot::Snapshot;
 use submission::Ticket;
@@ -146,8 +138,10 @@ struct Shared {
     /// Bytes of the commits in the queue.
     queued_bytes: AtomicUsize,
     metrics: StoreMetrics,
-    /// Where the file is, if the store is in one.
-    directory: PathBuf,
+    /// What it is in, for messages.
+    path: PathBuf,
+    /// The same, if it is a file.
+    file: Option<PathBuf>,
     /// The last commit that published events. Also notified when the store ends or is opened anew.
     published: watch::Sender<u64>,
     /// The last commit that scheduled calls. Notified as `published` is.
@@ -161,8 +155,7 @@ impl Store {
     /// If another process uses the directory, access is denied, the file is damaged or was written by
     /// another version. A file that cannot be opened is never replaced by a new one.
     pub fn open(directory: &Path, options: Options) -> Result<Self, OpenError> {
-        let (source, writer) = open::file(directory, &options)?;
-        Self::start(source, writer, options, directory)
+        Self::start(backend::redb::file(directory, &options)?, options)
     }
 
     /// A store in memory, with the same rules, that is gone when it is closed.
@@ -170,16 +163,16 @@ impl Store {
     /// # Errors
     /// If the committer's thread cannot be started.
     pub fn in_memory(options: Options) -> Result<Self, OpenError> {
-        Self::on_storage(redb::backends::InMemoryBackend::new(), options)
+        Self::start(backend::memory::new(), options)
     }
 
-    /// The store on storage of any kind, for instance one that fails as disks do; a new one if it is empty.
+    /// The store that is usually in a file, on storage of any kind, for instance one that fails as disks do; a
+    /// new one if it is empty.
     ///
     /// # Errors
     /// If the storage fails or holds something else, or the committer's thread cannot be started.
     pub fn on_storage(storage: impl redb::StorageBackend, options: Options) -> Result<Self, OpenError> {
-        let (source, writer) = open::storage(Box::new(storage), Source::Once, &options)?;
-        Self::start(source, writer, options, Path::new("storage"))
+        Self::start(backend::redb::storage(Box::new(storage), &options)?, options)
     }
 
     /// The same on storage that can be had again, with what is on it, after it failed.
@@ -187,15 +180,16 @@ impl Store {
     /// # Errors
     /// As [`on_storage`](Self::on_storage).
     pub fn on_lasting_storage(
-        mut storage: impl FnMut() -> Box<dyn redb::StorageBackend> + Send + 'static,
+        storage: impl FnMut() -> Box<dyn redb::StorageBackend> + Send + 'static,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let first = storage();
-        let (source, writer) = open::storage(first, Source::Storage(Box::new(storage)), &options)?;
-        Self::start(source, writer, options, Path::new("storage"))
+        Self::start(backend::redb::lasting_storage(storage, &options)?, options)
     }
 
-    fn start(source: Source, writer: Writer, options: Options, path: &Path) -> Result<Self, OpenError> {
+    fn start(opened: Opened, options: Options) -> Result<Self, OpenError> {
+        let Opened { backend, again, file } = opened;
+        let path = file.clone().unwrap_or_else(|| "storage".into());
+        let writer = unpanicked(&path, || Writer::new(&path, backend))?;
         let plugins = options.plugins.iter();
         let shared = Arc::new(Shared {
             plugins: plugins
@@ -212,13 +206,14 @@ impl Store {
             hashing: RandomState::new(),
             queued_bytes: AtomicUsize::new(0),
             metrics: StoreMetrics::default(),
-            directory: path.to_owned(),
             published: watch::Sender::new(writer.sequence()),
             scheduled: watch::Sender::new(writer.sequence()),
+            path,
+            file,
         });
-        let queue = CommitQueue::start(shared.clone(), source, writer);
+        let queue = CommitQueue::start(shared.clone(), again, writer);
         let queue = queue.map_err(|cause| OpenError::Io {
-            path: path.to_owned(),
+            path: shared.path.clone(),
             cause,
         })?;
         Ok(Self {
@@ -299,7 +294,7 @@ impl Store {
 
     /// The size of its file; none if it is in memory.
     pub fn file_bytes(&self) -> Option<u64> {
-        open::file_bytes(&self.shared.directory)
+        Some(fs::metadata(self.shared.file.as_ref()?).ok()?.len())
     }
 
     /// Takes no further commit, finishes those that wait, and closes the file. Reads fail from then on.
@@ -410,17 +405,12 @@ impl Shared {
         self.scheduled.send_modify(|_| ());
     }
 
-    fn read_failed(&self, error: &redb::StorageError) -> Error {
-        // Closing the file ends the reads of transactions that are still under way.
-        if !matches!(error, redb::StorageError::DatabaseClosed) {
-            self.fail(error);
+    fn read_failed(&self, error: &ReadError) -> Error {
+        // Closing the database ends the reads of transactions that are still under way.
+        if let ReadError::Failed(cause) = error {
+            self.fail(cause);
         }
         unavailable()
-    }
-
-    fn table_failed(&self, error: redb::TableError) -> Error {
-        self.fail(&error);
-        Error::internal("the store's file is not as it should be")
     }
 }
 

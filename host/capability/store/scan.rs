@@ -1,12 +1,11 @@
 use std::cmp::Ordering;
-use std::iter::Peekable;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
-use redb::StorageError;
 
+use super::backend::{ReadError, Rows};
 use super::read_set::{End, successor};
-use super::transaction::{Transaction, Versioned};
+use super::transaction::{Transaction, Versioned, Write};
 use crate::capability::Error;
 
 /// A part of the key space, read page by page.
@@ -92,47 +91,25 @@ impl Transaction {
     }
 
     fn collect(&mut self, range: &Range, bounds: &Bounds) -> Result<Page, Error> {
-        let bounds_of_page = &self.plugin.bounds;
-        let max_entries = bounds_of_page.max_page_entries.min(range.limit as usize);
-        let max_bytes = bounds_of_page.max_page_bytes;
-        let stored = match self.table()? {
-            Some(table) => Some(
-                table
-                    .range::<&[u8]>(borrowed(bounds))
-                    .map_err(|e| self.store.read_failed(&e))?,
-            ),
-            None => None,
+        let limits = &self.plugin.bounds;
+        let mut filling = Filling {
+            max_entries: limits.max_page_entries.min(range.limit as usize),
+            max_bytes: limits.max_page_bytes,
+            page: Page::default(),
+            bytes: 0,
         };
-        let stored = stored.into_iter().flatten().map(|row| {
-            let (key, value) = row?;
-            let (version, value) = value.value();
-            let value = Versioned {
-                value: Bytes::copy_from_slice(value),
-                version,
-            };
-            Ok((Bytes::copy_from_slice(key.value()), Some(value)))
-        });
+        let rows = self.rows()?.cloned();
         let staged = self.writes.range::<[u8], _>(borrowed(bounds));
-        let staged = staged.map(|(key, write)| Ok((key.clone(), write.versioned())));
-        let mut rows: Merge<'_> = match range.direction {
-            Direction::Ascending => Merge::new(stored, staged, Ordering::Less),
-            Direction::Descending => Merge::new(stored.rev(), staged.rev(), Ordering::Greater),
+        let full = match range.direction {
+            Direction::Ascending => filling.fill(rows.as_deref(), bounds, range.direction, staged),
+            Direction::Descending => filling.fill(rows.as_deref(), bounds, range.direction, staged.rev()),
         };
-
-        let mut page = Page::default();
-        let mut bytes = 0;
-        while page.entries.len() < max_entries && bytes < max_bytes {
-            let Some(row) = rows.next() else { return Ok(page) };
-            let (key, value) = row.map_err(|e| self.store.read_failed(&e))?;
-            if let Some(Versioned { value, version }) = value {
-                bytes += key.len() + value.len();
-                page.entries.push(Entry { key, value, version });
-            }
+        let full = full.map_err(|e| self.store.read_failed(&e))?;
+        let mut page = filling.page;
+        if full {
+            let last = page.entries.last();
+            page.cursor = last.map(|last| encode_cursor(range.direction, &last.key));
         }
-        page.cursor = page
-            .entries
-            .last()
-            .map(|last| encode_cursor(range.direction, &last.key));
         Ok(page)
     }
 
@@ -213,47 +190,71 @@ fn decode_cursor(range: &Range, cursor: &Bytes) -> Result<Bytes, Error> {
     }
 }
 
-/// A key and its value; none if the transaction deletes it.
-type Row = Result<(Bytes, Option<Versioned>), StorageError>;
-
-/// Rows of the snapshot and of the transaction as one ordered sequence; where both have a key, the
-/// transaction's row counts.
-struct Merge<'a> {
-    stored: Peekable<Box<dyn Iterator<Item = Row> + 'a>>,
-    staged: Peekable<Box<dyn Iterator<Item = Row> + 'a>>,
-    first: Ordering,
+/// A page that is being read.
+struct Filling {
+    page: Page,
+    bytes: usize,
+    max_entries: usize,
+    max_bytes: usize,
 }
 
-impl<'a> Merge<'a> {
-    fn new(
-        stored: impl Iterator<Item = Row> + 'a,
-        staged: impl Iterator<Item = Row> + 'a,
-        first: Ordering,
-    ) -> Self {
-        let boxed_stored: Box<dyn Iterator<Item = Row> + 'a> = Box::new(stored);
-        let boxed_staged: Box<dyn Iterator<Item = Row> + 'a> = Box::new(staged);
-        Self {
-            stored: boxed_stored.peekable(),
-            staged: boxed_staged.peekable(),
-            first,
+impl Filling {
+    /// Takes the rows of the snapshot and of the transaction as one ordered sequence; where both have a key,
+    /// the transaction's row counts. True if the page is full.
+    fn fill<'w>(
+        &mut self,
+        rows: Option<&dyn Rows>,
+        bounds: &Bounds,
+        direction: Direction,
+        staged: impl Iterator<Item = (&'w Bytes, &'w Write)>,
+    ) -> Result<bool, ReadError> {
+        let mut staged = staged.peekable();
+        let first = match direction {
+            Direction::Ascending => Ordering::Less,
+            Direction::Descending => Ordering::Greater,
+        };
+        if let Some(rows) = rows {
+            rows.scan(borrowed(bounds), direction, &mut |entry| {
+                let before = |(key, _): &(&Bytes, _)| (*key).cmp(&entry.key) == first;
+                while !self.is_full()
+                    && let Some((key, write)) = staged.next_if(before)
+                {
+                    self.take(key, write);
+                }
+                if self.is_full() {
+                    return ControlFlow::Break(());
+                }
+                match staged.next_if(|(key, _)| **key == entry.key) {
+                    Some((key, write)) => self.take(key, write),
+                    None => self.push(entry),
+                }
+                match self.is_full() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })?;
+        }
+        while !self.is_full()
+            && let Some((key, write)) = staged.next()
+        {
+            self.take(key, write);
+        }
+        Ok(self.is_full())
+    }
+
+    fn take(&mut self, key: &Bytes, write: &Write) {
+        if let Some(Versioned { value, version }) = write.versioned() {
+            let key = key.clone();
+            self.push(Entry { key, value, version });
         }
     }
-}
 
-impl Iterator for Merge<'_> {
-    type Item = Row;
+    fn push(&mut self, entry: Entry) {
+        self.bytes += entry.key.len() + entry.value.len();
+        self.page.entries.push(entry);
+    }
 
-    fn next(&mut self) -> Option<Row> {
-        let (Some(Ok((stored, _))), Some(Ok((staged, _)))) = (self.stored.peek(), self.staged.peek()) else {
-            return self.stored.next().or_else(|| self.staged.next());
-        };
-        let order = stored.cmp(staged);
-        if order == self.first {
-            return self.stored.next();
-        }
-        if order == Ordering::Equal {
-            self.stored.next();
-        }
-        self.staged.next()
+    fn is_full(&self) -> bool {
+        self.page.entries.len() >= self.max_entries || self.bytes >= self.max_bytes
     }
 }
