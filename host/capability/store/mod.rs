@@ -13,7 +13,7 @@
 //! Commits are totally ordered and numbered from 1. A read/write transaction is placed at its commit, a
 //! read-only one at its snapshot, which contains every commit acknowledged before its first read.
 //!
-//! What all that is kept in is a [`backend::Backend`]: a file (`backend::redb`), or memory
+//! What all that is kept in is a `backend::Backend`: a file (`backend::redb`), or memory
 //! (`backend::memory`).
 //!
 //! # Another database
@@ -25,14 +25,14 @@
 //!   `backend::redb::layout`. `bytea` is ordered by bytes, as keys must be.
 //! - *A reader*: a transaction `repeatable read, read only` on a connection of a pool. Its sequence is the last
 //!   of `commits (sequence bigint primary key)`, read first. `get` is one statement, a scan a cursor of which so
-//!   many rows are fetched at a time. They wait for the network where redb waits for the disk: on the threads
-//!   that long scans use.
+//!   many rows are fetched at a time. They wait for the network, so [`Transaction`]'s reads become
+//!   asynchronous, which the component's imports allow (`func_wrap_async`).
 //! - *A commit in one round trip*: a function in the database takes the batch as arrays, with each
 //!   transaction's snapshot, reads and writes. It locks the one row that has the last number, which puts the
 //!   commits of all hosts into their order; refuses a transaction if a key it read, or one within a range it
 //!   read, is in `log (sequence, plugin, key)` with a later number, as `commit_log` does for the commits of one
 //!   host; applies the others; and answers with the rows of usage that changed. The transaction around the call
-//!   commits with it, so the answer is the acknowledgement. So [`backend::Batch`] gains the reads, and `commit`
+//!   commits with it, so the answer is the acknowledgement. So `backend::Batch` gains the reads, and `commit`
 //!   says who was refused. A connection that is lost before the answer is [`CommitError::Unknown`], which the
 //!   next connection can settle by the batch's id.
 //! - *Several hosts* learn from `listen` what others publish and schedule. Relays and timers take an advisory

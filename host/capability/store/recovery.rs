@@ -55,7 +55,7 @@ fn reopen(
     loop {
         let until = again.is_some().then(|| Instant::now() + wait);
         refuse_until(shared, requests, until)?;
-        let Some(again) = again.as_mut() else { return None };
+        let again = again.as_mut()?;
         let opened = unpanicked(&shared.path, || {
             let backend = again(&shared.options)?;
             Writer::new(&shared.path, backend)
