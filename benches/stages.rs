@@ -142,6 +142,7 @@ impl Parts {
             },
             log: self.loader.log,
             metadata: self.loader.metadata,
+            under_test: None,
         })
     }
 

@@ -8,12 +8,24 @@
     reason = "generated; the canonical ABI is made of raw pointers"
 )]
 
-wit_bindgen::generate!({
-    path: "wit/v0.1.0",
-    world: "plugin",
-    pub_export_macro: true,
-    export_macro_name: "export_plugin",
-    // The crate has no feature `std`, so the contract's errors do not become `std::error::Error`s, which `?`
-    // would turn into UNKNOWN instead of the status that the host chose.
-    std_feature,
-});
+macro_rules! contract {
+    ($($more:tt)*) => {
+        wit_bindgen::generate!({
+            path: "wit/v0.1.0",
+            world: "plugin",
+            pub_export_macro: true,
+            export_macro_name: "export_plugin",
+            // The crate has no feature `std`, so the contract's errors do not become `std::error::Error`s, which
+            // `?` would turn into UNKNOWN instead of the status that the host chose.
+            std_feature,
+            $($more)*
+        });
+    };
+}
+
+#[cfg(target_family = "wasm")]
+contract!();
+
+// Tests pass these values on to a component and from it.
+#[cfg(not(target_family = "wasm"))]
+contract!(additional_derives: [serde::Serialize, serde::Deserialize],);

@@ -26,7 +26,7 @@ pub use config::{Config, ConfigKey, ConfigKind, ConfigValue};
 pub use event::Event;
 pub use limits::{Decision, Rate, RateError};
 pub use metadata::{AnswerMetadata, MetadataEntry, RequestMetadata};
-pub use mortise_guest_macros::{Config, plugin};
+pub use mortise_guest_macros::{Config, handlers, plugin};
 pub use plugin::Plugin;
 pub use prost;
 pub use prost_types;
@@ -61,4 +61,6 @@ pub mod __private {
     pub use crate::bindings;
     pub use crate::config::{get, parse};
     pub use crate::export::Exported;
+    #[cfg(not(target_family = "wasm"))]
+    pub use crate::testing::component::answer;
 }

@@ -49,6 +49,8 @@ pub struct Method {
     pub read_only: bool,
     /// Whether its proto says `(mortise.v1.internal)`: only timers and events call it.
     pub internal: bool,
+    /// The name of its handler: `create_order`.
+    pub handler_name: &'static str,
     /// Decodes the request, runs the handler, encodes the response.
     pub handler: fn(&mut Call, &[u8]) -> Result<Vec<u8>, Status>,
 }

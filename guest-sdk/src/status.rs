@@ -227,7 +227,7 @@ impl From<wit::Error> for Status {
     }
 }
 
-/// An upstream's.
+/// An upstream's, or a component's that tests run.
 impl From<wit::Status> for Status {
     fn from(status: wit::Status) -> Status {
         let details = status.details.into_iter();

@@ -166,10 +166,11 @@ fn secret(content: &[u8]) -> Result<Key, String> {
     if secret.starts_with(b"-----BEGIN") || secret.starts_with(b"{") {
         return Err("this is a file for `keys`: a shared secret for HS256 is plain bytes".into());
     }
-    if secret.len() < MIN_SECRET_BYTES {
+    let significant = without_trailing_zeros(secret).len();
+    if significant < MIN_SECRET_BYTES {
         return Err(format!(
-            "a secret for HS256 has {MIN_SECRET_BYTES} bytes or more, and this one has {}",
-            secret.len()
+            "a secret for HS256 has {MIN_SECRET_BYTES} bytes or more before any zeros at its end, and this one has \
+             {significant}"
         ));
     }
     Ok(Key {
@@ -177,6 +178,12 @@ fn secret(content: &[u8]) -> Result<Key, String> {
         algorithm: Algorithm::HS256,
         key: DecodingKey::from_secret(secret),
     })
+}
+
+/// HMAC fills a key up with zeros (RFC 2104, section 2), so one that ends in them is no stronger than without.
+fn without_trailing_zeros(secret: &[u8]) -> &[u8] {
+    let end = secret.iter().rposition(|byte| *byte != 0);
+    &secret[..end.map_or(0, |last| last + 1)]
 }
 
 /// An RSA key by its modulus and exponent, both big-endian.

@@ -433,7 +433,11 @@ fn files_that_hold_no_keys_are_refused_with_what_is_wrong_in_them() {
     let many = key_set(&many.iter().collect::<Vec<_>>());
     assert!(Trusted::issuer(&many).refused().contains("more than 32 keys"));
     for (secret, problem) in [
-        (&b"too short"[..], "32 bytes or more, and this one has 9"),
+        (
+            &b"too short"[..],
+            "32 bytes or more before any zeros at its end, and this one has 9",
+        ),
+        (&[0; 64], "and this one has 0"),
         (RSA_PUBLIC_KEY.as_bytes(), "plain bytes"),
         (
             br#"{"keys":[{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAA"}]}"#,

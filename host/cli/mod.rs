@@ -20,9 +20,12 @@ mod explain;
 mod health;
 mod inspect;
 mod new;
+mod project;
 pub mod reference;
+mod sandbox;
 mod serve;
 mod store;
+mod test;
 mod timeout;
 
 pub use config_args::{ConfigArgs, PluginFile};
@@ -47,6 +50,7 @@ const AFTER_HELP: &str = "\
 Examples:
   mortise new greeter                          start a plugin in ./greeter
   mortise dev greeter                          build it, serve it, swap it on every save
+  mortise test greeter                         run its tests in the component
   mortise serve --plugin greeter=greeter.wasm  serve a built plugin
   mortise serve --config mortise.toml          serve what a configuration file names
   mortise status                               show how the host here is doing
@@ -65,6 +69,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Dev(dev::DevArgs),
     New(new::NewArgs),
+    Test(test::TestArgs),
     Inspect(inspect::InspectArgs),
     Call(call::CallArgs),
     Check(check::CheckArgs),
@@ -79,6 +84,8 @@ enum Command {
     Timers(admin::timers::TimersArgs),
     Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    Sandbox(sandbox::SandboxArgs),
 }
 
 /// Runs the command that the process was started with, and reports what went wrong on standard error.
@@ -88,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Dev(args) => dev::run(args),
         Command::New(args) => new::run(args),
+        Command::Test(args) => test::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Call(args) => call::run(args),
         Command::Check(args) => check::run(args),
@@ -102,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Timers(args) => admin::timers::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completions(args) => completions::run(args),
+        Command::Sandbox(args) => sandbox::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

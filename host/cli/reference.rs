@@ -16,7 +16,8 @@ pub fn markdown() -> String {
     let mut cli = Cli::command().term_width(100).disable_help_subcommand(true);
     cli.build();
     let _ = write!(page, "\n```text\n{}\n```\n", help(&mut cli));
-    for command in cli.get_subcommands_mut() {
+    let for_people = cli.get_subcommands_mut().filter(|command| !command.is_hide_set());
+    for command in for_people {
         section(&mut page, "## `mortise", command);
     }
     page

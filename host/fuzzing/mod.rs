@@ -32,7 +32,7 @@ impl Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     timeout::TARGET,
     metadata::TARGET,
     crate::server::fuzzing::FRAMING,
@@ -41,6 +41,7 @@ pub const TARGETS: [Target; 11] = [
     crate::server::fuzzing::PROXY,
     crate::config::fuzzing::TARGET,
     crate::plugin::fuzzing::TARGET,
+    crate::plugin::flat::fuzzing::TARGET,
     crate::generations::fuzzing::TARGET,
     crate::auth::fuzzing::TOKENS,
     crate::auth::fuzzing::KEYS,

@@ -22,7 +22,7 @@ const FILE: u8 = 0;
 const NAMES: u8 = 1;
 
 /// What a plugin may import; of an entry that ends in a slash, every interface.
-const OFFERED: [&str; 14] = [
+const OFFERED: [&str; 15] = [
     "mortise:plugin/types",
     "mortise:plugin/call",
     "mortise:plugin/store",
@@ -30,6 +30,7 @@ const OFFERED: [&str; 14] = [
     "mortise:plugin/limits",
     "mortise:plugin/log",
     "mortise:plugin/config",
+    "mortise:plugin/timers",
     "mortise:plugin/upstream",
     "wasi:cli/",
     "wasi:clocks/",

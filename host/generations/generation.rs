@@ -135,7 +135,11 @@ impl Generation {
         background.expected(&self.name, &self.methods[method].habit)
     }
 
-    async fn run_in_sandbox(
+    /// The same on the thread that polls it, however long it computes.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_in_sandbox(
         self: Arc<Self>,
         attempt: Box<Attempt>,
         slices: Slices,

@@ -16,7 +16,7 @@ use crate::capability::upstream::{Granted, Upstreams};
 use crate::config::{Isolation, Linking};
 use crate::metadata::MetadataLimits;
 use crate::observe::metrics::{GenerationMetrics, PluginMetrics};
-use crate::plugin::artifact::{Artifact, ArtifactError};
+use crate::plugin::artifact::{Artifact, ArtifactError, Digest};
 use crate::plugin::cache::CompiledCache;
 use crate::plugin::compiled::{Compiled, Form};
 use crate::plugin::description::{Description, DescriptionError};
@@ -27,6 +27,7 @@ use crate::plugin::limits::SandboxLimits;
 use crate::plugin::pool::{Pool, ReusePolicy};
 use crate::plugin::state::PluginContext;
 use crate::plugin::stdio::LogLimits;
+use crate::plugin::under_test::UnderTest;
 
 /// Why a plugin file was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -181,18 +182,47 @@ impl Loader {
             file: file.clone(),
             error,
         };
-        let digest = artifact.digest;
         gate::check_upstream(&artifact, &plugin.config.grants).map_err(gate)?;
+        let digest = artifact.digest;
+        let prepared = self.prepare(artifact, plugin).await?;
+        let description = &prepared.description;
+        gate::check_grants(description, &plugin.config.grants).map_err(gate)?;
+        gate::check_config(description, &plugin.config.config).map_err(gate)?;
+        let granted = self.upstreams(plugin, description);
+        let context = self.context(plugin, granted, paths(description));
+        Ok(self.generation(digest, prepared, plugin, context))
+    }
+
+    /// Makes a generation for a plugin's own tests. Their fake host answers all that it imports, so there is
+    /// nothing to grant.
+    pub async fn load_under_test(
+        &self,
+        artifact: Artifact,
+        plugin: &PluginSettings,
+        fake_host: UnderTest,
+    ) -> Result<Generation, LoadError> {
+        let digest = artifact.digest;
+        let prepared = self.prepare(artifact, plugin).await?;
+        let context = PluginContext {
+            under_test: Some(fake_host),
+            ..self.context(plugin, Granted::default(), paths(&prepared.description))
+        };
+        Ok(self.generation(digest, prepared, plugin, context))
+    }
+
+    fn generation(
+        &self,
+        digest: Digest,
+        prepared: Prepared,
+        plugin: &PluginSettings,
+        context: PluginContext,
+    ) -> Generation {
         let Prepared {
             program, description, ..
-        } = self.prepare(artifact, plugin).await?;
-        gate::check_grants(&description, &plugin.config.grants).map_err(gate)?;
-        gate::check_config(&description, &plugin.config.config).map_err(gate)?;
-        let methods = description.methods.iter().map(|method| method.path.clone());
-        let context = self.context(plugin, self.upstreams(plugin, &description), methods.collect());
+        } = prepared;
         let paths = description.methods.iter().map(|method| method.path.as_str());
         let metrics = GenerationMetrics::new(plugin.metrics.clone(), paths);
-        Ok(Generation {
+        Generation {
             name: plugin.name.clone(),
             number: 0,
             digest,
@@ -216,7 +246,7 @@ impl Loader {
             }),
             native: self.native.get().copied(),
             program: Some(program),
-        })
+        }
     }
 
     /// What an artifact says of itself, whatever the operator allows.
@@ -361,6 +391,7 @@ impl Loader {
             },
             log: self.log,
             metadata: self.metadata,
+            under_test: None,
         }
     }
 
@@ -381,6 +412,11 @@ impl Loader {
             error,
         })
     }
+}
+
+fn paths(description: &Description) -> HashSet<String> {
+    let methods = description.methods.iter();
+    methods.map(|method| method.path.clone()).collect()
 }
 
 /// The error and its causes on one line, without stacks.

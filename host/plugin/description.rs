@@ -144,9 +144,6 @@ pub enum DescriptionError {
     /// No methods at all.
     #[error("it describes no method: put #[mortise_guest::plugin] on the impl of a service trait")]
     NoMethods,
-    /// Names that no client can call and no log should show. Descriptors may have any.
-    #[error("method {0} is not named as /package.Service/Method, in letters, digits and underscores")]
-    MalformedMethod(String),
     /// A method the descriptors do not have.
     #[error("it describes method {0}, which its descriptors do not have")]
     UnknownMethod(String),
@@ -228,9 +225,7 @@ fn methods(raw: &[contract::Method], descriptors: &DescriptorPool) -> Result<Vec
             let shown = || printable(&method.path, 2 * MAX_NAME_BYTES);
             let descriptor = find_method(descriptors, &method.path)
                 .ok_or_else(|| DescriptionError::UnknownMethod(shown()))?;
-            if !is_well_formed(&method.path) {
-                return Err(DescriptionError::MalformedMethod(shown()));
-            }
+            bound("bytes of a method's path", method.path.len(), MAX_PATH_BYTES)?;
             if descriptor.is_client_streaming() || descriptor.is_server_streaming() {
                 return Err(DescriptionError::Streaming(shown()));
             }
@@ -249,20 +244,6 @@ fn methods(raw: &[contract::Method], descriptors: &DescriptorPool) -> Result<Vec
             })
         })
         .collect()
-}
-
-/// Whether a client can call it: identifiers of protobuf, and not endlessly long.
-fn is_well_formed(path: &str) -> bool {
-    let Some((service, method)) = path.strip_prefix('/').and_then(|name| name.split_once('/')) else {
-        return false;
-    };
-    let is_identifier = |name: &str| {
-        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    path.len() <= MAX_PATH_BYTES && service.split('.').chain([method]).all(is_identifier)
 }
 
 /// By `/package.Service/Method`.

@@ -17,3 +17,4 @@ pub mod pool;
 pub mod processor;
 pub mod state;
 pub mod stdio;
+pub mod under_test;

@@ -11,6 +11,7 @@ use super::background::Slices;
 use super::flat;
 use super::limits::{Limiter, SandboxLimits};
 use super::stdio::{GuestOutput, LogLimits, Output, SharedOutput, Stream};
+use super::under_test::UnderTest;
 use crate::auth::Principal;
 use crate::capability::Namespace;
 use crate::capability::limits::{Decision, Limits, Rate};
@@ -39,6 +40,8 @@ pub struct PluginContext {
     pub log: LogLimits,
     /// Metadata of an answer.
     pub metadata: MetadataLimits,
+    /// Answers what it imports, where its developer's tests run it.
+    pub under_test: Option<UnderTest>,
 }
 
 /// What stays the same over the attempts of one call.
@@ -156,14 +159,18 @@ impl CallState {
 
     /// Adds WASI, which grants nothing: no arguments, environment, files or network.
     pub fn with_wasi(mut self) -> Self {
-        let wasi = WasiCtxBuilder::new()
-            .stdout(GuestOutput::new(Stream::Stdout, self.output.clone()))
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(GuestOutput::new(Stream::Stdout, self.output.clone()))
             .stderr(GuestOutput::new(Stream::Stderr, self.output.clone()))
             .allow_tcp(false)
             .allow_udp(false)
-            .max_random_size(MAX_RANDOM_BYTES)
-            .build();
-        self.wasi = Some(wasi);
+            .max_random_size(MAX_RANDOM_BYTES);
+        if let Some(test) = &self.plugin.under_test {
+            wasi.wall_clock(test.clone())
+                .secure_random(test.clone())
+                .insecure_random(test.clone());
+        }
+        self.wasi = Some(wasi.build());
         self.resources.set_max_capacity(MAX_RESOURCES);
         self
     }

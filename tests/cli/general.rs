@@ -4,10 +4,11 @@ use std::path::Path;
 
 use crate::mortise;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "serve",
     "dev",
     "new",
+    "test",
     "inspect",
     "call",
     "check",

@@ -1,6 +1,8 @@
 //! What is left in memory from one call to the next: nothing, or with `isolation = "reuse"` what a call that
 //! ended well has left.
 
+mod secrets;
+
 use crate::support::pb::faults::*;
 use crate::support::{Host, Isolation, Plugin, Setup};
 

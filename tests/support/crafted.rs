@@ -19,6 +19,9 @@ pub(crate) struct Crafted {
     pub(crate) fields: String,
     /// Imports of the contract that the fields use.
     pub(crate) imports: String,
+    /// A package with a world that includes the contract's and has imports of its own; empty for the
+    /// contract's.
+    pub(crate) wit: &'static str,
     /// What `describe` does before it returns the description.
     pub(crate) describe: &'static str,
     /// What `cabi_realloc` does; it must return an address.
@@ -45,6 +48,7 @@ impl Crafted {
         Self {
             fields: String::new(),
             imports: String::new(),
+            wit: "",
             describe: "",
             // Nothing is ever freed: a sandbox of these serves few calls.
             realloc: "(global.set $next (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
@@ -75,8 +79,12 @@ impl Crafted {
         let mut module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let mut contract = Resolve::default();
         let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-sdk/wit/v0.1.0");
-        let (package, _) = contract.push_dir(wit).expect("the contract parses");
-        let world = contract.select_world(&[package], Some("plugin"));
+        let (mut package, _) = contract.push_dir(wit).expect("the contract parses");
+        if !self.wit.is_empty() {
+            let own = contract.push_str("own.wit", self.wit);
+            package = own.expect("the package parses");
+        }
+        let world = contract.select_world(&[package], None);
         let world = world.expect("the contract has a world");
         wit_component::embed_component_metadata(&mut module, &contract, world, StringEncoding::UTF8)
             .expect("the module takes a section");

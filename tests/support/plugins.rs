@@ -43,6 +43,16 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// What `mortise inspect` says of a component.
+pub(crate) fn inspect(file: &Path) -> serde_json::Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_mortise"))
+        .args(["inspect", "--json"])
+        .arg(file)
+        .output()
+        .expect("the binary starts");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
 fn build() -> Components {
     let kept = target_folder().join("components");
     fs::create_dir_all(&kept).expect("the target folder can be written");

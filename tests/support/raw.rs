@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Method, Request};
 use http_body::Frame;
@@ -223,6 +225,13 @@ impl RawAnswer {
     /// Why the host failed the call; empty if it was not the host.
     pub(crate) fn reason(&self) -> String {
         reason(&self.status())
+    }
+
+    /// The bytes of a `-bin` key of the trailers, which has one value.
+    pub(crate) fn trailing_bin(&self, key: &str) -> Vec<u8> {
+        let value = self.last().get(key);
+        let value = value.unwrap_or_else(|| panic!("{key} in {self:?}"));
+        STANDARD_NO_PAD.decode(value).expect("base64")
     }
 
     /// The message of an OK answer.

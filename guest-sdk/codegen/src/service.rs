@@ -156,7 +156,7 @@ impl {name}Method {{
     )?;
     for method in &service.methods {
         let path = path(&service.package, &service.proto_name, &method.proto_name);
-        let constant = method.name.trim_start_matches("r#").to_uppercase();
+        let constant = plain_name(method).to_uppercase();
         let request = &method.input_type;
         write!(
             code,
@@ -207,13 +207,20 @@ fn write_entry(
                 path: "{path}",
                 read_only: {read_only},
                 internal: {internal},
+                handler_name: "{plain_name}",
                 handler: |call, request| {{
                     ::mortise_guest::plugin::{runner}(call, request, Self::{name})
                 }},
             }},
 "#,
         name = method.name,
+        plain_name = plain_name(method),
     )
+}
+
+/// Without what makes a keyword a name.
+fn plain_name(method: &Method) -> &str {
+    method.name.trim_start_matches("r#")
 }
 
 fn comments(comments: &Comments, indent: u8, code: &mut String) {

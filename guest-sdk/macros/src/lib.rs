@@ -13,7 +13,7 @@ use syn::parse_macro_input;
 ///
 /// Options, all of them optional:
 /// - `config = Settings`: a type that derives [`Config`](derive@Config);
-/// - `with(pb::Reports, …)`: further services that the same type implements, without an attribute;
+/// - `with(pb::Reports, …)`: further services that the same type implements, with [`handlers`](macro@handlers);
 /// - `grants(upstream("stock", "to reserve items"), …)`: what the plugin needs outside its sandbox, by the
 ///   operator's name for it, and why;
 /// - `name = "…"`, `version = "…"`: how the plugin describes itself; otherwise the crate's name and version.
@@ -26,11 +26,20 @@ use syn::parse_macro_input;
 ///     }
 /// }
 ///
+/// #[mortise_guest::handlers]
 /// impl pb::Reports for Orders {}
 /// ```
 #[proc_macro_attribute]
 pub fn plugin(options: TokenStream, item: TokenStream) -> TokenStream {
     plugin::expand(options.into(), item.into()).into()
+}
+
+/// Stands on the implementation of a further service of a plugin, which [`plugin`](macro@plugin) names under
+/// `with`. Signatures are checked, handlers are on the stack of a trap, and tests that call one directly can
+/// run it in the component. The service is served without it, too.
+#[proc_macro_attribute]
+pub fn handlers(options: TokenStream, item: TokenStream) -> TokenStream {
+    plugin::expand_handlers(options.into(), item.into()).into()
 }
 
 /// Reads the operator's values for the plugin into a struct, and declares them in the plugin's description.

@@ -1,11 +1,12 @@
 //! `#[plugin]`.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
+use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, FnArg, Ident, ImplItem, Item, ItemImpl, LitStr, Path, Signature, Token, Type};
+use syn::{Error, Expr, FnArg, Ident, ImplItem, Item, ItemImpl, LitStr, Pat, Path, Signature, Token, Type};
 
 const PLACE: &str = "#[plugin] belongs on the implementation of a service: \
                      `#[mortise_guest::plugin] impl pb::YourService for YourType { … }`";
@@ -18,13 +19,29 @@ const SIGNATURE: &str = "fn method(call: &mut Call, request: Request) -> Result<
 /// Writes the item as it is, what makes a plugin of it, and what is wrong with it. The item stays even with
 /// mistakes, so that the compiler and editors go on understanding the rest of it.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+    expand_with(
+        item,
+        |service| Ok(service.plugin(Options::parse.parse2(options)?)),
+    )
+}
+
+/// The same for a further service of what is a plugin already.
+pub(crate) fn expand_handlers(options: TokenStream, item: TokenStream) -> TokenStream {
+    expand_with(item, |_| match options.is_empty() {
+        true => Ok(TokenStream::new()),
+        false => Err(Error::new_spanned(options, "`#[handlers]` has no options")),
+    })
+}
+
+fn expand_with(
+    item: TokenStream,
+    generate: impl FnOnce(Service<'_>) -> syn::Result<TokenStream>,
+) -> TokenStream {
     match implementation(item.clone()) {
         Ok(mut implementation) => {
             keep_frames(&mut implementation);
-            let service = Service::of(&implementation);
-            let generated = Options::parse
-                .parse2(options)
-                .and_then(|options| Ok(service?.plugin(options)));
+            run_in_component(&mut implementation);
+            let generated = Service::of(&implementation).and_then(generate);
             let generated = generated.unwrap_or_else(Error::into_compile_error);
             let mistakes = handlers(&implementation)
                 .filter_map(mistake)
@@ -49,6 +66,48 @@ fn keep_frames(implementation: &mut ItemImpl) {
         {
             handler.attrs.push(syn::parse_quote!(#[inline(never)]));
         }
+    }
+}
+
+/// Natively, where tests run, a handler first asks whether it is to be run in the plugin's component instead.
+fn run_in_component(implementation: &mut ItemImpl) {
+    let Some((_, service, _)) = implementation.trait_.clone() else {
+        return;
+    };
+    for item in &mut implementation.items {
+        let ImplItem::Fn(handler) = item else { continue };
+        if mistake(&handler.sig).is_some() {
+            continue;
+        }
+        let Some(FnArg::Typed(argument)) = handler.sig.inputs.last_mut() else {
+            continue;
+        };
+        let request = match &*argument.pat {
+            Pat::Ident(plain) => plain.ident.clone(),
+            _ => {
+                // It is taken apart afterwards.
+                let whole = Ident::new("__request", Span::mixed_site());
+                let pattern = std::mem::replace(&mut *argument.pat, syn::parse_quote!(#whole));
+                let take_apart = syn::parse_quote!(let #pattern = #whole;);
+                handler.block.stmts.insert(0, take_apart);
+                whole
+            }
+        };
+        let name = handler.sig.ident.unraw().to_string();
+        let ask = syn::parse_quote! {
+            #[cfg(not(target_family = "wasm"))]
+            {
+                let answer = ::mortise_guest::__private::answer::<Self, _, _>(
+                    <Self as #service>::SERVICE,
+                    #name,
+                    &#request,
+                );
+                if let ::core::option::Option::Some(answer) = answer {
+                    return answer;
+                }
+            }
+        };
+        handler.block.stmts.insert(0, ask);
     }
 }
 

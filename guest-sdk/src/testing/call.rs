@@ -144,6 +144,8 @@ pub(super) struct Current {
     pub(super) upstreams_asked: usize,
     /// The attempt called something else than the one before, which ends the call.
     pub(super) diverged: bool,
+    /// Why a real host stopped the handler, which ends the call.
+    pub(super) stopped: Option<Status>,
 }
 
 impl Current {
@@ -207,6 +209,7 @@ impl<'h> CallInProgress<'h> {
             decisions_asked: 0,
             upstreams_asked: 0,
             diverged: false,
+            stopped: None,
         };
         let nested = CURRENT.with_borrow_mut(|slot| match slot {
             Some(_) => Some(current),
@@ -238,13 +241,18 @@ impl<'h> CallInProgress<'h> {
             trailers,
             transaction,
             diverged,
+            stopped,
             ..
         } = current;
         let result = match diverged {
             true => Err(upstream::diverged()),
             false => result,
         };
-        if result.is_ok() && !expired {
+        let ended_by_host = match stopped {
+            _ if expired => Some(Status::deadline_exceeded("Deadline exceeded")),
+            stopped => stopped,
+        };
+        if result.is_ok() && ended_by_host.is_none() {
             if !may_commit {
                 *self.home = state;
                 return None;
@@ -253,16 +261,16 @@ impl<'h> CallInProgress<'h> {
             state.events.extend(events);
         }
         *self.home = state;
+        if let Some(status) = ended_by_host {
+            // What the handler has set is gone with it.
+            let (headers, trailers) = Default::default();
+            return Some(Err(Failure {
+                status,
+                headers,
+                trailers,
+            }));
+        }
         Some(match result {
-            // The host itself ends a call that expires, and has nothing to say but that.
-            _ if expired => {
-                let status = Status::deadline_exceeded("Deadline exceeded");
-                Err(Failure {
-                    status,
-                    headers: Metadata::default(),
-                    trailers: Metadata::default(),
-                })
-            }
             Ok(message) => Ok(Response {
                 message,
                 headers,

@@ -26,11 +26,24 @@
 //! so there are no conflicts, but for those that [`Host::contended`] has a call meet.
 //!
 //! A panic in a handler is a panic of the test.
+//!
+//! # In the component
+//!
+//! `mortise test` runs the same tests with each handler that they call in the plugin's component, in a sandbox of
+//! the real host; so does `cargo test` with `MORTISE_TEST_WASM` set to the component's path, and `mortise` on the
+//! `PATH` or named by `MORTISE_BIN`. The fake host goes on answering what handlers ask of it. A trap or a panic
+//! then fails the call as it does for clients, instead of ending the test: see [`in_component`].
+//!
+//! What else a closure does that [`Host::call`] is given runs natively, as do handlers of a service named in
+//! `with(…)` that are called by name, unless their `impl` has [`#[handlers]`](macro@crate::handlers). A failure's
+//! cause is in [`Host::logs`] alone. Tests panic if there is no sandbox to be had, or the component is not the
+//! plugin that they are about.
 
 mod answer;
 mod buckets;
 mod call;
 mod clock;
+pub(crate) mod component;
 mod contended;
 mod idempotency;
 pub(crate) mod imports;
@@ -54,6 +67,7 @@ use crate::{Call, Key, Method, Status, log};
 pub use answer::{Failure, Metadata, Response};
 pub use call::{Event, LogLevel, LogLine};
 pub use clock::Clock;
+pub use component::in_component;
 pub use request::Request;
 pub use timers::{Fired, Timer};
 pub use upstream::UpstreamRequest;
@@ -211,10 +225,10 @@ impl Host {
             .find(|(_, method)| method.path == path);
         match method {
             Some((index, method)) if method.read_only => {
-                self.run(request.read_only(), |_| plugin::handle::<P>(index, message))
+                self.run(request.read_only(), |_| handle::<P>(index, message))
             }
             Some((index, _)) => self.once(request, path, message, |host, request| {
-                host.run(request, |_| plugin::handle::<P>(index, message))
+                host.run(request, |_| handle::<P>(index, message))
             }),
             None => self.unserved(request, path),
         }
@@ -398,6 +412,11 @@ impl Host {
     pub fn stored_len(&self) -> usize {
         self.state.store.len()
     }
+}
+
+/// Serves one call: in the component, or natively.
+fn handle<P: Plugin>(index: u32, request: &[u8]) -> Result<Vec<u8>, Status> {
+    component::handle::<P>(index, request).unwrap_or_else(|| plugin::handle::<P>(index, request))
 }
 
 fn logged<T>(result: Result<T, Status>) -> Result<T, Status> {

@@ -1,6 +1,5 @@
 //! `mortise dev`: builds a plugin's crate, serves it, and swaps it on every save.
 
-mod project;
 mod sample;
 
 use std::collections::BTreeSet;
@@ -9,8 +8,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use self::project::{Build, Project};
 use self::sample::sample_json;
+use super::project::{Build, Project};
 use crate::app::App;
 use crate::config::{Config, Overrides};
 use crate::generations::watch::FolderWatch;
@@ -45,11 +44,7 @@ pub struct DevArgs {
 }
 
 pub(super) fn run(args: DevArgs) -> anyhow::Result<()> {
-    let crate_dir = args
-        .crate_dir
-        .canonicalize()
-        .with_context(|| format!("no crate in {}", args.crate_dir.display()))?;
-    let project = Project::open(crate_dir)?;
+    let project = Project::open(&args.crate_dir)?;
     // Building needs a runtime before there is a configuration to size it by.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

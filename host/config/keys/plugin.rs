@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::capability::store::Durability;
@@ -123,4 +124,16 @@ pub enum Linking {
 impl Choices for Linking {
     const CHOICES: &'static [(&'static str, Self)] =
         &[("auto", Linking::Auto), ("component", Linking::Component)];
+}
+
+/// As in the file.
+impl FromStr for Linking {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::CHOICES.iter().find(|(name, _)| *name == text);
+        found
+            .map(|(_, linking)| *linking)
+            .ok_or_else(|| "expected auto or component".to_owned())
+    }
 }

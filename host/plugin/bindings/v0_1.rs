@@ -13,6 +13,16 @@ mod log;
 mod timers;
 mod upstream;
 
+/// Where a plugin's own tests run it, their fake host answers the import, by the contract's name for it.
+macro_rules! fake_host_answers {
+    ($state:ident, $function:literal $(, $argument:expr)*) => {
+        if let Some(test) = &$state.plugin.under_test {
+            return test.ask($function, &($($argument,)*));
+        }
+    };
+}
+use fake_host_answers;
+
 /// Generated from the WIT.
 #[allow(missing_docs)]
 mod generated {
@@ -21,6 +31,8 @@ mod generated {
         world: "plugin",
         imports: { "mortise:plugin/upstream.call": async },
         exports: { default: async },
+        // For tests of plugins, whose fake host is another process.
+        additional_derives: [serde::Serialize, serde::Deserialize],
     });
 }
 
@@ -132,6 +144,7 @@ impl From<CapabilityError> for Error {
 
 impl call::Host for CallState {
     fn metadata(&mut self, key: String) -> Vec<Vec<u8>> {
+        fake_host_answers!(self, "call.metadata", key);
         self.attempt
             .as_ref()
             .map(|attempt| attempt.call.metadata.get_all(&key))
@@ -139,6 +152,7 @@ impl call::Host for CallState {
     }
 
     fn all_metadata(&mut self) -> Vec<MetadataEntry> {
+        fake_host_answers!(self, "call.all-metadata");
         let entries = self
             .attempt
             .as_ref()
@@ -151,15 +165,18 @@ impl call::Host for CallState {
     }
 
     fn deadline(&mut self) -> Option<u64> {
+        fake_host_answers!(self, "call.deadline");
         self.attempt.as_ref()?.call.deadline.unix_nanos()
     }
 
     fn remaining(&mut self) -> Option<u64> {
+        fake_host_answers!(self, "call.remaining");
         let remaining = self.attempt.as_ref()?.call.deadline.remaining()?;
         Some(u64::try_from(remaining.as_nanos()).unwrap_or(u64::MAX))
     }
 
     fn cancelled(&mut self) -> bool {
+        fake_host_answers!(self, "call.cancelled");
         // The call's future is dropped, and its sandbox with it, when the caller goes away; what is left to
         // tell apart is a call that ran out of time and is about to be interrupted.
         self.attempt
@@ -168,6 +185,7 @@ impl call::Host for CallState {
     }
 
     fn peer(&mut self) -> String {
+        fake_host_answers!(self, "call.peer");
         self.attempt
             .as_ref()
             .map(|attempt| attempt.call.peer.to_string())
@@ -175,6 +193,7 @@ impl call::Host for CallState {
     }
 
     fn principal(&mut self) -> Option<call::Identity> {
+        fake_host_answers!(self, "call.principal");
         let principal = self.attempt.as_ref()?.call.principal.as_ref()?;
         Some(call::Identity {
             id: principal.id.clone(),
@@ -183,6 +202,7 @@ impl call::Host for CallState {
     }
 
     fn id(&mut self) -> String {
+        fake_host_answers!(self, "call.id");
         self.attempt
             .as_ref()
             .map(|attempt| attempt.call.id.to_string())
@@ -190,10 +210,12 @@ impl call::Host for CallState {
     }
 
     fn attempt(&mut self) -> u32 {
+        fake_host_answers!(self, "call.attempt");
         self.attempt.as_ref().map_or(0, |attempt| attempt.number)
     }
 
     fn trace_context(&mut self) -> Option<call::Trace> {
+        fake_host_answers!(self, "call.trace-context");
         let trace = self.attempt.as_ref()?.call.trace.as_ref()?;
         Some(call::Trace {
             traceparent: trace.traceparent(),
@@ -202,10 +224,12 @@ impl call::Host for CallState {
     }
 
     fn add_initial_metadata(&mut self, key: String, value: Vec<u8>) -> Result<(), Error> {
+        fake_host_answers!(self, "call.add-initial-metadata", key, value);
         self.add_metadata(Part::Initial, &key, &value)
     }
 
     fn add_trailing_metadata(&mut self, key: String, value: Vec<u8>) -> Result<(), Error> {
+        fake_host_answers!(self, "call.add-trailing-metadata", key, value);
         self.add_metadata(Part::Trailing, &key, &value)
     }
 }
@@ -221,36 +245,44 @@ impl From<kv::Versioned> for store::Versioned {
 
 impl store::Host for CallState {
     fn get(&mut self, key: Vec<u8>) -> Result<Option<store::Versioned>, Error> {
+        fake_host_answers!(self, "store.get", key);
         Ok(self.serving()?.transaction.get(&key)?.map(Into::into))
     }
 
     fn get_many(&mut self, keys: Vec<Vec<u8>>) -> Result<Vec<Option<store::Versioned>>, Error> {
+        fake_host_answers!(self, "store.get-many", keys);
         let values = self.serving()?.transaction.get_many(&keys)?;
         Ok(values.into_iter().map(|value| value.map(Into::into)).collect())
     }
 
     fn insert(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<bool, Error> {
+        fake_host_answers!(self, "store.insert", key, value);
         Ok(self.serving()?.transaction.insert(&key, Bytes::from(value))?)
     }
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Error> {
+        fake_host_answers!(self, "store.put", key, value);
         Ok(self.serving()?.transaction.put(&key, Bytes::from(value))?)
     }
 
     fn delete(&mut self, key: Vec<u8>) -> Result<bool, Error> {
+        fake_host_answers!(self, "store.delete", key);
         Ok(self.serving()?.transaction.delete(&key)?)
     }
 
     fn put_if(&mut self, key: Vec<u8>, value: Vec<u8>, version: u64) -> Result<bool, Error> {
+        fake_host_answers!(self, "store.put-if", key, value, version);
         let transaction = &mut self.serving()?.transaction;
         Ok(transaction.put_if(&key, Bytes::from(value), version)?)
     }
 
     fn delete_if(&mut self, key: Vec<u8>, version: u64) -> Result<bool, Error> {
+        fake_host_answers!(self, "store.delete-if", key, version);
         Ok(self.serving()?.transaction.delete_if(&key, version)?)
     }
 
     fn scan(&mut self, range: store::Range) -> Result<store::Page, Error> {
+        fake_host_answers!(self, "store.scan", range);
         let page = self.serving()?.transaction.scan(&kv::Range {
             start: range.start.into(),
             end: range.end.map(Bytes::from),
@@ -275,6 +307,7 @@ impl store::Host for CallState {
 
 impl events::Host for CallState {
     fn publish(&mut self, topic: String, key: String, payload: Vec<u8>) -> Result<(), Error> {
+        fake_host_answers!(self, "events.publish", topic, key, payload);
         Ok(self
             .serving()?
             .transaction
@@ -284,6 +317,7 @@ impl events::Host for CallState {
 
 impl limits::Host for CallState {
     fn take(&mut self, bucket: String, tokens: u32, rate: limits::Rate) -> Result<limits::Decision, Error> {
+        fake_host_answers!(self, "limits.take", bucket, tokens, rate);
         let rate = Rate::new(
             rate.burst,
             rate.refill,
@@ -330,6 +364,7 @@ impl limits::Host for CallState {
 
 impl config::Host for CallState {
     fn get(&mut self, key: String) -> Option<String> {
+        fake_host_answers!(self, "config.get", key);
         self.plugin.config.get(&key).cloned()
     }
 }

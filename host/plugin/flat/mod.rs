@@ -14,6 +14,8 @@
 //! the component imports and exports is checked by the component linker itself, on a copy without code.
 
 mod abi;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod guest;
 mod module;
 mod outline;
@@ -64,9 +66,10 @@ pub struct Flattened {
 /// If it is not a component for this path.
 pub fn main_module(engine: &Engine, component: &[u8], contract: &str) -> Result<Range<usize>, Unfit> {
     let main = shape::main_module(component, &Exports::of(contract))?;
-    let hollow = rewrite::hollow_module(&component[main.clone()])?;
+    // Of a component seen before, this is all that is compiled.
+    let imports = rewrite::imports_alone(&component[main.clone()])?;
     let unknown = |_| Unfit::because("it imports functions that only components are offered");
-    let module = Module::from_binary(engine, &hollow).map_err(unknown)?;
+    let module = Module::from_binary(engine, &imports).map_err(unknown)?;
     let linker = linker(engine, module.imports().map(|import| import.module())).map_err(unknown)?;
     linker.instantiate_pre(&module).map_err(unknown)?;
     Ok(main)

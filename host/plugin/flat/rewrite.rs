@@ -309,8 +309,31 @@ impl Reencode for Encoder<'_, '_> {
     }
 }
 
-/// The main module with bodies that do nothing, which has the same types and compiles at once.
-pub(super) fn hollow_module(module: &[u8]) -> Result<Vec<u8>, Unfit> {
+/// A section of `bytes`, unless the payload is none.
+fn as_it_is<'b>(payload: &Payload<'_>, bytes: &'b [u8]) -> Option<RawSection<'b>> {
+    let (id, range) = payload.as_section()?;
+    Some(RawSection {
+        id,
+        data: &bytes[range],
+    })
+}
+
+/// What the main module imports and nothing else, which compiles at once.
+pub(super) fn imports_alone(module: &[u8]) -> Result<Vec<u8>, Unfit> {
+    let mut imports = Module::new();
+    for payload in Parser::new(0).parse_all(module) {
+        let payload = payload.map_err(|_| malformed())?;
+        if let Payload::TypeSection(_) | Payload::ImportSection(_) = &payload
+            && let Some(section) = as_it_is(&payload, module)
+        {
+            imports.section(&section);
+        }
+    }
+    Ok(imports.finish())
+}
+
+/// The main module with bodies that do nothing, which has the same types and compiles quickly.
+fn hollow_module(module: &[u8]) -> Result<Vec<u8>, Unfit> {
     let mut hollow = Module::new();
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.map_err(|_| malformed())?;
@@ -331,11 +354,8 @@ pub(super) fn hollow_module(module: &[u8]) -> Result<Vec<u8>, Unfit> {
             | Payload::DataCountSection { .. }
             | Payload::CustomSection(_) => {}
             _ => {
-                if let Some((id, range)) = payload.as_section() {
-                    hollow.section(&RawSection {
-                        id,
-                        data: &module[range],
-                    });
+                if let Some(section) = as_it_is(&payload, module) {
+                    hollow.section(&section);
                 }
             }
         }
@@ -357,11 +377,8 @@ pub(super) fn hollow(component: &[u8], main: Range<usize>) -> Result<Vec<u8>, Un
                 rebuilt.section(&RawSection { id: 1, data: &hollow });
             }
             _ if depth == 1 => {
-                if let Some((id, range)) = payload.as_section() {
-                    rebuilt.section(&RawSection {
-                        id,
-                        data: &component[range],
-                    });
+                if let Some(section) = as_it_is(&payload, component) {
+                    rebuilt.section(&section);
                 }
             }
             _ => {}

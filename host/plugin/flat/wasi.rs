@@ -11,6 +11,7 @@ use super::abi::{Layout, Lower, Lowering, Place};
 use super::guest::Guest;
 use crate::plugin::state::{CallState, MAX_RANDOM_BYTES, MAX_RESOURCES};
 use crate::plugin::stdio::Stream;
+use crate::plugin::under_test::UnderTest;
 
 /// Functions whose answers have strings or lists, for which the guest makes room. An empty one has an address
 /// too.
@@ -376,11 +377,15 @@ fn add_clocks(linker: &mut Linker<CallState>, name: impl Fn(&str) -> String) -> 
         },
     )?;
     linker.func_wrap(&wall, "now", |mut caller: Host<'_>, at: u32| {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let guest = Guest::of(&mut caller)?;
+        let now = match &guest.state.plugin.under_test {
+            Some(test) => test.since_epoch(),
+            None => SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default(),
+        };
         let now: Datetime = (now.as_secs(), now.subsec_nanos());
-        Guest::of(&mut caller)?.answer(at, now)
+        guest.answer(at, now)
     })?;
     linker.func_wrap(&wall, "resolution", |mut caller: Host<'_>, at: u32| {
         let resolution: Datetime = (0, 1);
@@ -409,8 +414,14 @@ fn add_random(linker: &mut Linker<CallState>, name: impl Fn(&str) -> String) -> 
                 if bytes > MAX_RANDOM_BYTES {
                     bail!("too many random bytes at once");
                 }
-                let mut random = vec![0_u8; bytes as usize];
-                rand::fill(&mut random[..]);
+                let random = match &guest.state.plugin.under_test {
+                    Some(test) => test.random_bytes(bytes as usize),
+                    None => {
+                        let mut random = vec![0_u8; bytes as usize];
+                        rand::fill(&mut random[..]);
+                        random
+                    }
+                };
                 guest.answer(at, random)
             },
         )?;
@@ -418,8 +429,9 @@ fn add_random(linker: &mut Linker<CallState>, name: impl Fn(&str) -> String) -> 
             &interface,
             &format!("{prefix}-u64"),
             |mut caller: Host<'_>| -> Result<u64> {
-                Guest::of(&mut caller)?;
-                Ok(rand::random())
+                let guest = Guest::of(&mut caller)?;
+                let test = guest.state.plugin.under_test.as_ref();
+                Ok(test.map_or_else(rand::random, UnderTest::random_u64))
             },
         )?;
     }

@@ -83,6 +83,7 @@ impl pb::OrderService for Orders {
     }
 }
 
+#[mortise_guest::handlers]
 impl pb::OrderTimers for Orders {
     fn cancel_unpaid(
         call: &mut Call,

@@ -99,7 +99,7 @@ fn refused() -> Vec<(&'static str, Crafted, &'static str)> {
                 it.descriptors = descriptors(&service("T"), &["Call\n\u{1b}[2J"], |_| {});
                 it.methods[0].0 = "/crafted.v1.T/Call\n\u{1b}[2J".into();
             }),
-            "is not named as /package.Service/Method",
+            r"Call\n\u{1b}[2J is no name in protobuf",
         ),
         (
             "garbage-descriptors",

@@ -1,5 +1,6 @@
 //! `log`: lines of a plugin, in the span of its call.
 
+use super::fake_host_answers;
 use super::generated::mortise::plugin::log;
 use crate::observe::printable;
 use crate::plugin::state::CallState;
@@ -11,6 +12,7 @@ const MAX_TARGET_BYTES: usize = 128;
 
 impl log::Host for CallState {
     fn max_level(&mut self) -> Option<log::Level> {
+        fake_host_answers!(self, "log.max-level");
         use tracing::level_filters::LevelFilter;
         Some(match LevelFilter::current() {
             LevelFilter::OFF => return None,
@@ -23,6 +25,7 @@ impl log::Host for CallState {
     }
 
     fn write(&mut self, level: log::Level, target: String, message: String, fields: Vec<(String, String)>) {
+        fake_host_answers!(self, "log.write", level, target, message, fields);
         let Some(max_bytes) = self.output.lock().take_line() else {
             return;
         };

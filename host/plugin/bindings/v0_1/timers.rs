@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::generated::mortise::plugin::timers::Host;
-use super::{CallState, Error};
+use super::{CallState, Error, fake_host_answers};
 use crate::capability::Error as CapabilityError;
 use crate::observe::printable;
 
@@ -14,6 +14,7 @@ const MAX_SHOWN_BYTES: usize = 256;
 
 impl Host for CallState {
     fn schedule(&mut self, when: u64, method: String, request: Vec<u8>) -> Result<String, Error> {
+        fake_host_answers!(self, "timers.schedule", when, method, request);
         let plugin = self.plugin.clone();
         let attempt = self.serving()?;
         if !plugin.methods.contains(&method) {
@@ -28,6 +29,7 @@ impl Host for CallState {
     }
 
     fn cancel(&mut self, id: String) -> Result<bool, Error> {
+        fake_host_answers!(self, "timers.cancel", id);
         Ok(self.serving()?.transaction.cancel(&id)?)
     }
 }

@@ -2,13 +2,14 @@
 
 use super::generated::mortise::plugin::types::MetadataEntry;
 use super::generated::mortise::plugin::upstream;
-use super::{Code, Detail, Status};
+use super::{Code, Detail, Status, fake_host_answers};
 use crate::capability::upstream as outside;
 use crate::plugin::state::CallState;
 use crate::status::{Failure, GuestStatus};
 
 impl upstream::Host for CallState {
     async fn call(&mut self, request: upstream::Request) -> Result<upstream::Reply, upstream::Failure> {
+        fake_host_answers!(self, "upstream.call", request);
         let Some(attempt) = self.attempt.as_mut() else {
             return Err(failed(outside::Refusal::Invalid {
                 what: "there is no call in progress while the plugin describes itself".into(),

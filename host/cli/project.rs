@@ -1,4 +1,4 @@
-//! The developer's crate: its name, its builds, and the files they are made of.
+//! A plugin's crate: its name, its builds, and the files they are made of.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use notify::RecursiveMode;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::cli::WithHint as _;
+use super::WithHint as _;
 use crate::config::PluginName;
 use crate::generations::watch::FolderWatch;
 
@@ -47,7 +47,7 @@ enum Message {
 
 impl Project {
     /// Reads the crate's `Cargo.toml`.
-    pub(super) fn open(dir: PathBuf) -> anyhow::Result<Self> {
+    pub(super) fn open(crate_dir: &Path) -> anyhow::Result<Self> {
         #[derive(Deserialize)]
         struct Manifest {
             package: Option<Package>,
@@ -56,6 +56,9 @@ impl Project {
         struct Package {
             name: String,
         }
+        let dir = crate_dir
+            .canonicalize()
+            .with_context(|| format!("no crate in {}", crate_dir.display()))?;
         let path = dir.join("Cargo.toml");
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))
