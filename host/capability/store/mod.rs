@@ -21,21 +21,27 @@
 //! The trait says what it must do; this is how PostgreSQL would, for several hosts that share one store.
 //!
 //! - *Rows*: `data (plugin text, key bytea, version bigint, value bytea, primary key (plugin, key))` for all
-//!   plugins and, as plugin `/host`, the host's own; a table each for events, cursors, answers and usage, as in
-//!   `backend::redb::layout`. `bytea` is ordered by bytes, as keys must be.
-//! - *A reader*: a transaction `repeatable read, read only` on a connection of a pool. Its sequence is the last
-//!   of `commits (sequence bigint primary key)`, read first. `get` is one statement, a scan a cursor of which so
-//!   many rows are fetched at a time. They wait for the network, so [`Transaction`]'s reads become
-//!   asynchronous, which the component's imports allow (`func_wrap_async`).
-//! - *A commit in one round trip*: a function in the database takes the batch as arrays, with each
-//!   transaction's snapshot, reads and writes. It locks the one row that has the last number, which puts the
-//!   commits of all hosts into their order; refuses a transaction if a key it read, or one within a range it
-//!   read, is in `log (sequence, plugin, key)` with a later number, as `commit_log` does for the commits of one
-//!   host; applies the others; and answers with the rows of usage that changed. The transaction around the call
-//!   commits with it, so the answer is the acknowledgement. So `backend::Batch` gains the reads, and `commit`
-//!   says who was refused. A connection that is lost before the answer is [`CommitError::Unknown`], which the
-//!   next connection can settle by the batch's id.
-//! - *Several hosts* learn from `listen` what others publish and schedule. Relays and timers take an advisory
+//!   plugins and, as plugin `/host`, the host's own; a table each for events, cursors, answers and usage, as
+//!   in `backend::redb::layout`. `bytea` is ordered by bytes, as keys must be.
+//! - *A snapshot*: a transaction `repeatable read, read only` on a connection of a pool, of which the first
+//!   statement reads the last number from `head (sequence bigint)`. The snapshot has exactly the commits up
+//!   to it, because the row is locked from the number's choice to the commit. It goes with the first read in
+//!   one round trip. `get` is one statement, `get_many` another, a scan a cursor from which so many rows are
+//!   fetched at a time.
+//! - *Validate and commit in one round trip*: a function in the database takes a batch as arrays, each
+//!   transaction with its snapshot, reads and writes. It locks the row of `head`, which puts the commits of
+//!   all hosts into one order; refuses a transaction if a key it read, or one within a range it read, is in
+//!   `log (plugin, key, sequence)` with a later number, or if its snapshot is older than what the log still
+//!   has, as `commit_log` does for the commits of one host; applies the others; drops what the log no longer
+//!   needs; and answers who was refused, and the rows of usage that changed. The statement is a transaction
+//!   of its own, so its answer is the acknowledgement; a batch that nobody waits for has `synchronous_commit
+//!   = off`. A connection that is lost before the answer is [`CommitError::Unknown`], which the next
+//!   connection settles by an id of the batch that is kept in `head`.
+//! - *What changes above the trait*: `backend::Batch` gains the snapshots and reads, `commit` says who was
+//!   refused, and the committer leaves its own check to it. Reads wait for the network, so
+//!   [`Transaction::get`] and those like it become asynchronous, which both ways to link a plugin allow, as
+//!   upstream calls show.
+//! - *Several hosts* learn by `listen` what others publish and schedule. Relays and timers take an advisory
 //!   lock for each sink and plugin.
 
 mod answers;
@@ -53,6 +59,7 @@ mod quota;
 mod read_set;
 mod recovery;
 mod scan;
+mod shared;
 mod snapshot;
 mod submission;
 mod tools;
@@ -63,15 +70,12 @@ mod writer;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::hash::RandomState;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 pub use answers::AnswerKey;
 pub use deferred::{
@@ -90,12 +94,12 @@ pub use tools::{BackupError, Mismatch, Stats, View, compact, exists, verify};
 pub use transaction::{Access, Transaction, Versioned};
 pub use usage::Usage;
 
-use super::{Error, Namespace};
-use backend::{Opened, ReadError};
+use super::Namespace;
+use backend::Opened;
 use change::Change;
 use open::unpanicked;
 use queue::{Commit, CommitQueue, Request};
-use snapshot::Snapshot;
+use shared::{Shared, unavailable};
 use submission::Ticket;
 use writer::Writer;
 
@@ -121,33 +125,6 @@ pub enum Health {
     },
 }
 
-/// What transactions, handles and the committer share.
-struct Shared {
-    options: Options,
-    plugins: BTreeMap<Namespace, Arc<PluginOptions>>,
-    /// Of those that `plugins` lacks.
-    other_plugins: Arc<PluginOptions>,
-    /// The state after the last batch; none while the store is closed or has failed. Replaced only under the
-    /// lock of `health`, so that a store that failed stays so until it is opened anew.
-    snapshot: ArcSwapOption<Snapshot>,
-    /// The state that is on the disk: the same but for relaxed commits. What leaves the host is read from it.
-    durable: ArcSwapOption<Snapshot>,
-    health: Mutex<Health>,
-    /// Of what transactions read and write.
-    hashing: RandomState,
-    /// Bytes of the commits in the queue.
-    queued_bytes: AtomicUsize,
-    metrics: StoreMetrics,
-    /// What it is in, for messages.
-    path: PathBuf,
-    /// The same, if it is a file.
-    file: Option<PathBuf>,
-    /// The last commit that published events. Also notified when the store ends or is opened anew.
-    published: watch::Sender<u64>,
-    /// The last commit that scheduled calls. Notified as `published` is.
-    scheduled: watch::Sender<u64>,
-}
-
 impl Store {
     /// Opens the store in `directory`, which is created (mode 0700) if need be, as is the store (mode 0600).
     ///
@@ -166,8 +143,8 @@ impl Store {
         Self::start(backend::memory::new(), options)
     }
 
-    /// The store that is usually in a file, on storage of any kind, for instance one that fails as disks do; a
-    /// new one if it is empty.
+    /// The store that is usually in a file, on storage of any kind, for instance one that fails as disks do;
+    /// a new one if it is empty.
     ///
     /// # Errors
     /// If the storage fails or holds something else, or the committer's thread cannot be started.
@@ -190,27 +167,7 @@ impl Store {
         let Opened { backend, again, file } = opened;
         let path = file.clone().unwrap_or_else(|| "storage".into());
         let writer = unpanicked(&path, || Writer::new(&path, backend))?;
-        let plugins = options.plugins.iter();
-        let shared = Arc::new(Shared {
-            plugins: plugins
-                .map(|(name, plugin)| (name.clone(), Arc::new(plugin.clone())))
-                .collect(),
-            other_plugins: Arc::new(PluginOptions {
-                bounds: options.bounds.clone(),
-                ..PluginOptions::default()
-            }),
-            options,
-            snapshot: ArcSwapOption::empty(),
-            durable: ArcSwapOption::empty(),
-            health: Mutex::new(Health::Open),
-            hashing: RandomState::new(),
-            queued_bytes: AtomicUsize::new(0),
-            metrics: StoreMetrics::default(),
-            published: watch::Sender::new(writer.sequence()),
-            scheduled: watch::Sender::new(writer.sequence()),
-            path,
-            file,
-        });
+        let shared = Arc::new(Shared::new(options, writer.sequence(), path, file));
         let queue = CommitQueue::start(shared.clone(), again, writer);
         let queue = queue.map_err(|cause| OpenError::Io {
             path: shared.path.clone(),
@@ -321,99 +278,4 @@ impl fmt::Debug for Store {
             .field("health", &self.health())
             .finish_non_exhaustive()
     }
-}
-
-impl Shared {
-    fn plugin(&self, name: &Namespace) -> &Arc<PluginOptions> {
-        self.plugins.get(name).unwrap_or(&self.other_plugins)
-    }
-
-    fn check_open(&self) -> Result<(), Error> {
-        match *self.snapshot.load() {
-            Some(_) => Ok(()),
-            None => Err(unavailable()),
-        }
-    }
-
-    fn snapshot(&self) -> Result<Arc<Snapshot>, Error> {
-        self.snapshot.load_full().ok_or_else(unavailable)
-    }
-
-    fn durable_snapshot(&self) -> Result<Arc<Snapshot>, Error> {
-        self.durable.load_full().ok_or_else(unavailable)
-    }
-
-    fn publish(&self, snapshot: Arc<Snapshot>, durable: bool) {
-        let health = self.health.lock();
-        if *health == Health::Open {
-            if durable {
-                self.durable.store(Some(snapshot.clone()));
-            }
-            self.snapshot.store(Some(snapshot));
-        }
-    }
-
-    /// The latest snapshot is on the disk.
-    fn all_durable(&self) {
-        let _health = self.health.lock();
-        self.durable.store(self.snapshot.load_full());
-    }
-
-    fn has_failed(&self) -> bool {
-        self.snapshot.load().is_none() && matches!(*self.health.lock(), Health::Failed { .. })
-    }
-
-    /// Ends a failure. A store that was closed meanwhile stays so.
-    fn recovered(&self) -> bool {
-        let mut health = self.health.lock();
-        if matches!(*health, Health::Failed { .. }) {
-            *health = Health::Open;
-        }
-        *health == Health::Open
-    }
-
-    fn close(&self) {
-        self.end(Health::Closed);
-    }
-
-    fn fail(&self, cause: &dyn fmt::Display) {
-        let cause = cause.to_string();
-        if self.end(Health::Failed { cause: cause.clone() }) {
-            tracing::error!(
-                cause,
-                "the store has failed and refuses everything until it is opened anew"
-            );
-        }
-    }
-
-    /// The first end counts; true if this was it.
-    fn end(&self, end: Health) -> bool {
-        let mut health = self.health.lock();
-        if *health != Health::Open {
-            return false;
-        }
-        *health = end;
-        self.snapshot.store(None);
-        self.durable.store(None);
-        self.wake();
-        true
-    }
-
-    /// Has those look that wait for what becomes durable.
-    fn wake(&self) {
-        self.published.send_modify(|_| ());
-        self.scheduled.send_modify(|_| ());
-    }
-
-    fn read_failed(&self, error: &ReadError) -> Error {
-        // Closing the database ends the reads of transactions that are still under way.
-        if let ReadError::Failed(cause) = error {
-            self.fail(cause);
-        }
-        unavailable()
-    }
-}
-
-fn unavailable() -> Error {
-    Error::unavailable("the store is not available")
 }
