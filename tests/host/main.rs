@@ -13,6 +13,7 @@ mod cancellation;
 mod compression;
 mod crash;
 mod deadlines;
+mod dev;
 mod fairness;
 mod fault_matrix;
 mod faults;
