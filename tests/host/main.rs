@@ -23,6 +23,7 @@ mod health;
 mod held_commits;
 mod idempotency;
 mod isolation;
+mod long_reads;
 mod metadata;
 mod metrics;
 mod orders;

@@ -66,7 +66,7 @@ async fn no_write_skew(place: Place) {
     set(&store, &[("alice", "on call"), ("bob", "on call")]).await;
     let (mut first, mut second) = (write(&store), write(&store));
     for transaction in [&mut first, &mut second] {
-        assert_eq!(transaction.scan(&everything()).unwrap().entries.len(), 2);
+        assert_eq!(transaction.scan(&everything()).await.unwrap().entries.len(), 2);
     }
     first.delete(b"alice").unwrap();
     second.delete(b"bob").unwrap();
@@ -80,6 +80,7 @@ async fn no_phantom_in_a_range(place: Place) {
     let mut counter = write(&store);
     let seen = counter
         .scan(&range("b", Some("m"), Direction::Ascending, 10))
+        .await
         .unwrap();
     assert!(seen.entries.is_empty());
     put(&mut counter, "count", "0");
@@ -129,7 +130,13 @@ async fn a_page_conflicts_with_what_it_read_and_not_beyond(place: Place) {
         let store = place.open();
         set(&store, &[("a", ""), ("b", ""), ("c", ""), ("d", "")]).await;
         let mut transaction = write(&store);
-        let seen = keys(&transaction.scan(&range("", None, direction, 2)).unwrap().entries);
+        let seen = keys(
+            &transaction
+                .scan(&range("", None, direction, 2))
+                .await
+                .unwrap()
+                .entries,
+        );
         assert_eq!(seen.len(), 2);
         put(&mut transaction, "result", "");
         set(&store, &[(changed, "changed")]).await;
@@ -147,8 +154,8 @@ async fn later_pages_of_a_scan_count_as_read(place: Place) {
     set(&store, &[("a", ""), ("b", ""), ("c", "")]).await;
     let mut transaction = write(&store);
     let mut range = range("", None, Direction::Ascending, 1);
-    range.cursor = transaction.scan(&range).unwrap().cursor;
-    range.cursor = transaction.scan(&range).unwrap().cursor;
+    range.cursor = transaction.scan(&range).await.unwrap().cursor;
+    range.cursor = transaction.scan(&range).await.unwrap().cursor;
     put(&mut transaction, "result", "");
     set(&store, &[("b", "changed")]).await;
     assert!(is_conflict(&commit(&store, transaction).await));

@@ -83,7 +83,7 @@ fn run(transaction: &mut Transaction, operation: &Operation) -> Observed {
         Operation::Insert(key, value) => Observed::Bool(transaction.insert(key, value.clone()).unwrap()),
         Operation::Delete(key) => Observed::Bool(transaction.delete(key).unwrap()),
         Operation::Scan(range) => {
-            let page = transaction.scan(range).unwrap();
+            let page = transaction.blocking_scan(range).unwrap();
             let entries = page
                 .entries
                 .into_iter()

@@ -39,8 +39,7 @@
 //!   connection settles by an id of the batch that is kept in `head`.
 //! - *What changes above the trait*: `backend::Batch` gains the snapshots and reads, `commit` says who was
 //!   refused, and the committer leaves its own check to it. Reads wait for the network, so
-//!   [`Transaction::get`] and those like it become asynchronous, which both ways to link a plugin allow, as
-//!   upstream calls show.
+//!   [`Transaction::get`] and those like it become asynchronous, as [`Transaction::scan`] is.
 //! - *Several hosts* learn by `listen` what others publish and schedule. Relays and timers take an advisory
 //!   lock for each sink and plugin.
 
@@ -50,6 +49,7 @@ mod change;
 mod commit_log;
 mod committer;
 mod deferred;
+mod get_many;
 mod metrics;
 mod open;
 mod options;
@@ -57,6 +57,7 @@ mod outbox;
 mod queue;
 mod quota;
 mod read_set;
+mod reads;
 mod recovery;
 mod scan;
 mod shared;

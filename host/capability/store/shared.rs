@@ -13,6 +13,7 @@ use super::Health;
 use super::backend::ReadError;
 use super::metrics::StoreMetrics;
 use super::options::{Options, PluginOptions};
+use super::reads::ReadThreads;
 use super::snapshot::Snapshot;
 use crate::capability::{Error, Namespace};
 
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub(super) hashing: RandomState,
     /// Bytes of the commits in the queue.
     pub(super) queued_bytes: AtomicUsize,
+    pub(super) read_threads: ReadThreads,
     pub(super) metrics: StoreMetrics,
     /// What it is in, for messages.
     pub(super) path: PathBuf,
@@ -56,6 +58,7 @@ impl Shared {
                 bounds: options.bounds.clone(),
                 ..PluginOptions::default()
             }),
+            read_threads: ReadThreads::new(options.read_threads),
             options,
             snapshot: ArcSwapOption::empty(),
             durable: ArcSwapOption::empty(),

@@ -37,8 +37,8 @@ pub struct Versioned {
 ///
 /// Reads come from one snapshot, pinned by the first read, and from the transaction's own writes. Writes and
 /// events are staged in memory until [`Store::commit`](super::Store::commit); dropping the transaction
-/// discards them. Reads run on the calling thread: each is bounded by
-/// [`Bounds`](super::Bounds).
+/// discards them. Each read is bounded by [`Bounds`](super::Bounds). It runs on the calling thread, but for
+/// what is asynchronous, of which only the first part does.
 pub struct Transaction {
     pub(super) store: Arc<Shared>,
     pub(super) namespace: Namespace,
@@ -134,30 +134,6 @@ impl Transaction {
         self.count_operations(1)?;
         self.check_key(key)?;
         self.read(key)
-    }
-
-    /// The values under `keys`, in their order.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get), and if the values together are larger than a page may be.
-    pub fn get_many(&mut self, keys: &[impl AsRef<[u8]>]) -> Result<Vec<Option<Versioned>>, Error> {
-        self.count_operations(keys.len())?;
-        keys.iter().try_for_each(|key| self.check_key(key.as_ref()))?;
-        let limit = self.plugin.bounds.max_page_bytes;
-        let mut bytes = 0;
-        let mut values = Vec::with_capacity(keys.len());
-        for key in keys {
-            let value = self.read(key.as_ref())?;
-            bytes += value.as_ref().map_or(0, |v| v.value.len());
-            if bytes > limit {
-                return Err(Error::limit_exceeded(
-                    "these keys hold too many bytes to read at once",
-                    limit,
-                ));
-            }
-            values.push(value);
-        }
-        Ok(values)
     }
 
     /// Stages `value` under `key` if the key is free; false if it is taken.

@@ -39,9 +39,9 @@ async fn a_state_stays_as_it_was(place: Place) {
         commit(&store, transaction).await.unwrap();
     }
     assert_eq!(get(&mut before, "b").as_deref(), Some("1"));
-    let page = before.scan(&everything()).unwrap();
+    let page = before.scan(&everything()).await.unwrap();
     assert_eq!(keys(&page.entries), ["a", "b"]);
-    let page = view.read(&order()).unwrap().scan(&everything()).unwrap();
+    let page = view.read(&order()).unwrap().scan(&everything()).await.unwrap();
     assert_eq!(keys(&page.entries), ["a", "b"]);
     assert_eq!(view.stats().usage[&order()].keys, 2);
     assert_eq!(get(&mut read(&store), "b"), None);
@@ -69,7 +69,7 @@ async fn keys_are_ordered_by_their_bytes(place: Place) {
     commit(&store, transaction).await.unwrap();
     let mut reader = read(&store);
     for direction in [Direction::Ascending, Direction::Descending] {
-        let page = reader.scan(&range("", None, direction, 100)).unwrap();
+        let page = reader.scan(&range("", None, direction, 100)).await.unwrap();
         let mut found: Vec<_> = page.entries.iter().map(|entry| entry.key.clone()).collect();
         if direction == Direction::Descending {
             found.reverse();
@@ -83,11 +83,11 @@ async fn keys_are_ordered_by_their_bytes(place: Place) {
 }
 
 /// Every entry of `range`, page by page.
-fn pages(store: &Store, mut range: Range) -> Vec<Entry> {
+async fn pages(store: &Store, mut range: Range) -> Vec<Entry> {
     let mut reader = read(store);
     let mut entries = Vec::new();
     loop {
-        let page = reader.scan(&range).unwrap();
+        let page = reader.scan(&range).await.unwrap();
         assert!(page.entries.len() <= range.limit as usize);
         entries.extend(page.entries);
         range.cursor = page.cursor;
@@ -137,7 +137,7 @@ async fn pages_of_a_range_are_the_range(place: Place) {
             direction,
             limit,
         };
-        let found = pages(&store, range.clone()).into_iter();
+        let found = pages(&store, range.clone()).await.into_iter();
         let found: Vec<_> = found.map(|entry| (entry.key, entry.value)).collect();
         assert_eq!(found, expected, "{range:?}");
     }
@@ -161,7 +161,7 @@ async fn staged_writes_are_part_of_a_scan(place: Place) {
         let mut found = Vec::new();
         let mut range = range("", None, direction, 2);
         loop {
-            let page = transaction.scan(&range).unwrap();
+            let page = transaction.scan(&range).await.unwrap();
             found.extend(page.entries);
             range.cursor = page.cursor;
             if range.cursor.is_none() {

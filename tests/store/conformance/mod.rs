@@ -13,5 +13,5 @@ fn other() -> Namespace {
 }
 
 fn all(store: &Store) -> Vec<Entry> {
-    read(store).scan(&everything()).unwrap().entries
+    read(store).blocking_scan(&everything()).unwrap().entries
 }

@@ -1,12 +1,15 @@
-use std::cmp::Ordering;
-use std::ops::{Bound, ControlFlow};
+mod parts;
+
+use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::backend::{ReadError, Rows};
 use super::read_set::{End, successor};
-use super::transaction::{Transaction, Versioned, Write};
+use super::reads::Most;
+use super::transaction::Transaction;
+use super::unavailable;
 use crate::capability::Error;
+use parts::Scan;
 
 /// A part of the key space, read page by page.
 #[derive(Debug, Clone)]
@@ -52,26 +55,81 @@ pub struct Entry {
     pub version: u64,
 }
 
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.value.len()
+    }
+}
+
 impl Transaction {
     /// One page of `range`, the transaction's own writes included.
     ///
     /// What counts as read, for validation, is the range as far as the page goes, not beyond it.
     ///
+    /// A long page is read to its end on one of [a few threads](super::Options::read_threads), for which it may
+    /// have to wait. Dropping the future ends either. It is to be awaited within a runtime of tokio.
+    ///
     /// # Errors
     /// If the range is reversed, the limit is 0, the cursor is not one that a page of this range and
     /// direction gave, a key is too long, the call does too much, or the store is unavailable.
-    pub fn scan(&mut self, range: &Range) -> Result<Page, Error> {
+    pub async fn scan(&mut self, range: &Range) -> Result<Page, Error> {
+        let Some(mut scan) = self.begin_scan(range)? else {
+            return Ok(Page::default());
+        };
+        let mut part = scan.next_part(Most::AT_ONCE);
+        let mut rows = part.read(&|| false);
+        loop {
+            scan.take(rows.map_err(|e| self.store.read_failed(&e))?, &self.writes);
+            if scan.is_complete() {
+                return Ok(self.end_scan(scan));
+            }
+            part = scan.next_part(Most::ALL);
+            let read = self.store.read_threads.run(move |gone| part.read(gone)).await;
+            rows = read.ok_or_else(unavailable)?;
+        }
+    }
+
+    /// The same on the calling thread, however long it takes.
+    ///
+    /// # Errors
+    /// As those of [`scan`](Self::scan).
+    pub fn blocking_scan(&mut self, range: &Range) -> Result<Page, Error> {
+        let Some(mut scan) = self.begin_scan(range)? else {
+            return Ok(Page::default());
+        };
+        loop {
+            let rows = scan.next_part(Most::ALL).read(&|| false);
+            scan.take(rows.map_err(|e| self.store.read_failed(&e))?, &self.writes);
+            if scan.is_complete() {
+                return Ok(self.end_scan(scan));
+            }
+        }
+    }
+
+    /// None if there is nothing in the range.
+    fn begin_scan(&mut self, range: &Range) -> Result<Option<Scan>, Error> {
         self.count_operations(1)?;
         self.check_range(range)?;
         if range.end.as_ref() == Some(&range.start) {
-            return Ok(Page::default());
+            return Ok(None);
         }
         let bounds = remaining(range)?;
-        let page = self.collect(range, &bounds)?;
+        let limits = &self.plugin.bounds;
+        let most = Most {
+            count: limits.max_page_entries.min(range.limit as usize),
+            bytes: limits.max_page_bytes,
+        };
+        let rows = self.rows()?.cloned();
+        Ok(Some(Scan::new(rows, range.direction, bounds, most)))
+    }
+
+    fn end_scan(&mut self, scan: Scan) -> Page {
+        let (direction, bounds) = (scan.direction, scan.bounds.clone());
+        let page = scan.into_page();
         if self.validates_reads() {
-            self.remember(range.direction, bounds, &page);
+            self.remember(direction, bounds, &page);
         }
-        Ok(page)
+        page
     }
 
     fn check_range(&self, range: &Range) -> Result<(), Error> {
@@ -88,29 +146,6 @@ impl Transaction {
             return Err(Error::invalid("the limit of a scan must be at least 1"));
         }
         Ok(())
-    }
-
-    fn collect(&mut self, range: &Range, bounds: &Bounds) -> Result<Page, Error> {
-        let limits = &self.plugin.bounds;
-        let mut filling = Filling {
-            max_entries: limits.max_page_entries.min(range.limit as usize),
-            max_bytes: limits.max_page_bytes,
-            page: Page::default(),
-            bytes: 0,
-        };
-        let rows = self.rows()?.cloned();
-        let staged = self.writes.range::<[u8], _>(borrowed(bounds));
-        let full = match range.direction {
-            Direction::Ascending => filling.fill(rows.as_deref(), bounds, range.direction, staged),
-            Direction::Descending => filling.fill(rows.as_deref(), bounds, range.direction, staged.rev()),
-        };
-        let full = full.map_err(|e| self.store.read_failed(&e))?;
-        let mut page = filling.page;
-        if full {
-            let last = page.entries.last();
-            page.cursor = last.map(|last| encode_cursor(range.direction, &last.key));
-        }
-        Ok(page)
     }
 
     fn remember(&mut self, direction: Direction, (lower, upper): Bounds, page: &Page) {
@@ -187,74 +222,5 @@ fn decode_cursor(range: &Range, cursor: &Bytes) -> Result<Bytes, Error> {
         Ok(last)
     } else {
         Err(foreign())
-    }
-}
-
-/// A page that is being read.
-struct Filling {
-    page: Page,
-    bytes: usize,
-    max_entries: usize,
-    max_bytes: usize,
-}
-
-impl Filling {
-    /// Takes the rows of the snapshot and of the transaction as one ordered sequence; where both have a key,
-    /// the transaction's row counts. True if the page is full.
-    fn fill<'w>(
-        &mut self,
-        rows: Option<&dyn Rows>,
-        bounds: &Bounds,
-        direction: Direction,
-        staged: impl Iterator<Item = (&'w Bytes, &'w Write)>,
-    ) -> Result<bool, ReadError> {
-        let mut staged = staged.peekable();
-        let first = match direction {
-            Direction::Ascending => Ordering::Less,
-            Direction::Descending => Ordering::Greater,
-        };
-        if let Some(rows) = rows {
-            rows.scan(borrowed(bounds), direction, &mut |entry| {
-                let before = |(key, _): &(&Bytes, _)| (*key).cmp(&entry.key) == first;
-                while !self.is_full()
-                    && let Some((key, write)) = staged.next_if(before)
-                {
-                    self.take(key, write);
-                }
-                if self.is_full() {
-                    return ControlFlow::Break(());
-                }
-                match staged.next_if(|(key, _)| **key == entry.key) {
-                    Some((key, write)) => self.take(key, write),
-                    None => self.push(entry),
-                }
-                match self.is_full() {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
-            })?;
-        }
-        while !self.is_full()
-            && let Some((key, write)) = staged.next()
-        {
-            self.take(key, write);
-        }
-        Ok(self.is_full())
-    }
-
-    fn take(&mut self, key: &Bytes, write: &Write) {
-        if let Some(Versioned { value, version }) = write.versioned() {
-            let key = key.clone();
-            self.push(Entry { key, value, version });
-        }
-    }
-
-    fn push(&mut self, entry: Entry) {
-        self.bytes += entry.key.len() + entry.value.len();
-        self.page.entries.push(entry);
-    }
-
-    fn is_full(&self) -> bool {
-        self.page.entries.len() >= self.max_entries || self.bytes >= self.max_bytes
     }
 }
