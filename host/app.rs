@@ -298,6 +298,7 @@ pub fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
     Ok(StoreOptions {
         plugins: plugins.collect::<anyhow::Result<_>>()?,
         cache_bytes: store.cache_bytes,
+        read_threads: store.read_threads,
         max_queued_commits: store.commit_queue,
         max_queued_bytes: store.commit_queue_bytes,
         max_log_bytes: store.conflict_log_bytes,

@@ -113,7 +113,7 @@ impl StoreRpc for StoreService {
             limit: request.limit,
         };
         let mut transaction = self.read(&request.plugin)?;
-        let page = blocking(move || transaction.scan(&range).map_err(refused)).await?;
+        let page = blocking(move || transaction.blocking_scan(&range).map_err(refused)).await?;
         Ok(Response::new(ScanEntriesResponse {
             cursor: page.cursor.clone().map(Into::into),
             entries: entries(page),
@@ -230,7 +230,7 @@ fn export(view: &View, plugin: &Namespace, pages: &mpsc::Sender<Result<ExportEnt
         // Each page in a transaction of its own: one is bounded in what it may read.
         let page = view
             .read(plugin)
-            .and_then(|mut transaction| transaction.scan(&range));
+            .and_then(|mut transaction| transaction.blocking_scan(&range));
         let page = match page {
             Ok(page) => page,
             Err(error) => {

@@ -254,7 +254,7 @@ async fn in_real(store: &Store, program: &Call) -> String {
     let mut transaction = store.begin(&order(), access);
     let mut last = None;
     for step in program.steps.clone() {
-        run(&mut transaction, step, &mut last, &mut trace);
+        run(&mut transaction, step, &mut last, &mut trace).await;
     }
     if !program.fails {
         commit(store, transaction).await.unwrap();
@@ -262,13 +262,13 @@ async fn in_real(store: &Store, program: &Call) -> String {
     trace
 }
 
-fn run(transaction: &mut Transaction, step: Step, last: &mut Option<Vec<u8>>, trace: &mut String) {
+async fn run(transaction: &mut Transaction, step: Step, last: &mut Option<Vec<u8>>, trace: &mut String) {
     type Found = mortise::capability::store::Versioned;
     let found = |found: Option<Found>| found.map(|found| (found.value.to_vec(), found.version));
     match step {
         Step::Get(key) => seen(trace, transaction.get(&key).map(found).map_err(code)),
         Step::GetMany(keys) => {
-            let values = transaction.get_many(&keys);
+            let values = transaction.get_many(&keys).await;
             let values = values.map(|values| values.into_iter().map(found).collect::<Vec<_>>());
             seen(trace, values.map_err(code));
         }
@@ -289,7 +289,7 @@ fn run(transaction: &mut Transaction, step: Step, last: &mut Option<Vec<u8>>, tr
             );
         }
         Step::Scan(scan) => {
-            let page = transaction.scan(&Range {
+            let range = Range {
                 start: scan.start.into(),
                 end: scan.end.map(Bytes::from),
                 cursor: cursor(scan.cursor, last).map(Bytes::from),
@@ -298,7 +298,8 @@ fn run(transaction: &mut Transaction, step: Step, last: &mut Option<Vec<u8>>, tr
                     false => Direction::Ascending,
                 },
                 limit: scan.limit,
-            });
+            };
+            let page = transaction.scan(&range).await;
             let page = page.map(|page| {
                 *last = page.cursor.map(|cursor| cursor.to_vec());
                 let entries = page.entries.into_iter();

@@ -4,9 +4,21 @@ use mortise::capability::store::{CommitError, Direction, Options, Store};
 
 use crate::support::*;
 
-#[tokio::test]
-async fn no_lost_update() {
-    let store = memory();
+on_every_backend!(
+    no_lost_update,
+    no_write_skew,
+    no_phantom_in_a_range,
+    no_phantom_under_an_absent_key,
+    no_read_only_anomaly,
+    a_page_conflicts_with_what_it_read_and_not_beyond,
+    later_pages_of_a_scan_count_as_read,
+    blind_writes_and_reads_of_own_writes_never_conflict,
+    a_snapshot_older_than_the_log_counts_as_in_conflict,
+    counters_that_retry_on_conflict_add_up,
+);
+
+async fn no_lost_update(place: Place) {
+    let store = place.open();
     set(&store, &[("n", "0")]).await;
     let (mut first, mut second) = (write(&store), write(&store));
     get(&mut first, "n");
@@ -49,13 +61,12 @@ async fn no_lost_update_within_one_batch() {
     assert_eq!(committed, 1);
 }
 
-#[tokio::test]
-async fn no_write_skew() {
-    let store = memory();
+async fn no_write_skew(place: Place) {
+    let store = place.open();
     set(&store, &[("alice", "on call"), ("bob", "on call")]).await;
     let (mut first, mut second) = (write(&store), write(&store));
     for transaction in [&mut first, &mut second] {
-        assert_eq!(transaction.scan(&everything()).unwrap().entries.len(), 2);
+        assert_eq!(transaction.scan(&everything()).await.unwrap().entries.len(), 2);
     }
     first.delete(b"alice").unwrap();
     second.delete(b"bob").unwrap();
@@ -63,13 +74,13 @@ async fn no_write_skew() {
     assert!(is_conflict(&commit(&store, second).await));
 }
 
-#[tokio::test]
-async fn no_phantom_in_a_range() {
-    let store = memory();
+async fn no_phantom_in_a_range(place: Place) {
+    let store = place.open();
     set(&store, &[("a", ""), ("z", "")]).await;
     let mut counter = write(&store);
     let seen = counter
         .scan(&range("b", Some("m"), Direction::Ascending, 10))
+        .await
         .unwrap();
     assert!(seen.entries.is_empty());
     put(&mut counter, "count", "0");
@@ -77,9 +88,8 @@ async fn no_phantom_in_a_range() {
     assert!(is_conflict(&commit(&store, counter).await));
 }
 
-#[tokio::test]
-async fn no_phantom_under_an_absent_key() {
-    let store = memory();
+async fn no_phantom_under_an_absent_key(place: Place) {
+    let store = place.open();
     let (mut first, mut second) = (write(&store), write(&store));
     assert!(first.insert(b"id", bytes("1")).unwrap());
     assert!(second.insert(b"id", bytes("2")).unwrap());
@@ -90,9 +100,8 @@ async fn no_phantom_under_an_absent_key() {
 
 /// A read-only transaction must not see the deposit without the withdrawal's fee being decided after it:
 /// Fekete, O'Neil and O'Neil's example, in which snapshot isolation lets three transactions form a cycle.
-#[tokio::test]
-async fn no_read_only_anomaly() {
-    let store = memory();
+async fn no_read_only_anomaly(place: Place) {
+    let store = place.open();
     set(&store, &[("checking", "0"), ("savings", "0")]).await;
     let mut withdraw = write(&store);
     assert_eq!(get(&mut withdraw, "checking").as_deref(), Some("0"));
@@ -105,8 +114,7 @@ async fn no_read_only_anomaly() {
     assert!(is_conflict(&commit(&store, withdraw).await));
 }
 
-#[tokio::test]
-async fn a_page_conflicts_with_what_it_read_and_not_beyond() {
+async fn a_page_conflicts_with_what_it_read_and_not_beyond(place: Place) {
     for (direction, changed, conflict) in [
         (Direction::Ascending, "a5", true),
         (Direction::Ascending, "b", true),
@@ -118,10 +126,17 @@ async fn a_page_conflicts_with_what_it_read_and_not_beyond() {
         (Direction::Descending, "a", false),
         (Direction::Descending, "z", true),
     ] {
-        let store = memory();
+        let place = place.another();
+        let store = place.open();
         set(&store, &[("a", ""), ("b", ""), ("c", ""), ("d", "")]).await;
         let mut transaction = write(&store);
-        let seen = keys(&transaction.scan(&range("", None, direction, 2)).unwrap().entries);
+        let seen = keys(
+            &transaction
+                .scan(&range("", None, direction, 2))
+                .await
+                .unwrap()
+                .entries,
+        );
         assert_eq!(seen.len(), 2);
         put(&mut transaction, "result", "");
         set(&store, &[(changed, "changed")]).await;
@@ -134,22 +149,20 @@ async fn a_page_conflicts_with_what_it_read_and_not_beyond() {
     }
 }
 
-#[tokio::test]
-async fn later_pages_of_a_scan_count_as_read() {
-    let store = memory();
+async fn later_pages_of_a_scan_count_as_read(place: Place) {
+    let store = place.open();
     set(&store, &[("a", ""), ("b", ""), ("c", "")]).await;
     let mut transaction = write(&store);
     let mut range = range("", None, Direction::Ascending, 1);
-    range.cursor = transaction.scan(&range).unwrap().cursor;
-    range.cursor = transaction.scan(&range).unwrap().cursor;
+    range.cursor = transaction.scan(&range).await.unwrap().cursor;
+    range.cursor = transaction.scan(&range).await.unwrap().cursor;
     put(&mut transaction, "result", "");
     set(&store, &[("b", "changed")]).await;
     assert!(is_conflict(&commit(&store, transaction).await));
 }
 
-#[tokio::test]
-async fn blind_writes_and_reads_of_own_writes_never_conflict() {
-    let store = memory();
+async fn blind_writes_and_reads_of_own_writes_never_conflict(place: Place) {
+    let store = place.open();
     let mut transaction = write(&store);
     put(&mut transaction, "a", "mine");
     assert_eq!(get(&mut transaction, "a").as_deref(), Some("mine"));
@@ -158,13 +171,11 @@ async fn blind_writes_and_reads_of_own_writes_never_conflict() {
     assert_eq!(get(&mut read(&store), "a").as_deref(), Some("mine"));
 }
 
-#[tokio::test]
-async fn a_snapshot_older_than_the_log_counts_as_in_conflict() {
-    let store = Store::in_memory(Options {
+async fn a_snapshot_older_than_the_log_counts_as_in_conflict(place: Place) {
+    let store = place.open_with(Options {
         max_log_bytes: 2_000,
         ..Options::default()
-    })
-    .unwrap();
+    });
     set(&store, &[("mine", "")]).await;
     let mut transaction = write(&store);
     get(&mut transaction, "mine");
@@ -175,11 +186,10 @@ async fn a_snapshot_older_than_the_log_counts_as_in_conflict() {
     assert!(is_conflict(&commit(&store, transaction).await));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn counters_that_retry_on_conflict_add_up() {
+async fn counters_that_retry_on_conflict_add_up(place: Place) {
     const TASKS: usize = 8;
     const ROUNDS: usize = 25;
-    let store = memory();
+    let store = place.open();
     set(&store, &[("n", "0")]).await;
     let tasks: Vec<_> = (0..TASKS)
         .map(|_| {

@@ -55,7 +55,7 @@ fn assert_everything(store: &Store, last: u8, what: &str) {
         0 => vec!["key/000".to_owned()],
         _ => vec![format!("key/{:03}", last - 1), format!("key/{last:03}")],
     };
-    let found = reader.scan(&range(
+    let found = reader.blocking_scan(&range(
         "key/",
         Some("key0"),
         mortise::capability::store::Direction::Ascending,

@@ -57,7 +57,7 @@ async fn what_waits_can_be_withdrawn_and_what_is_accepted_stands() {
     kept.await.unwrap();
     let mut reader = read(&store);
     assert_eq!(
-        keys(&reader.scan(&everything()).unwrap().entries),
+        keys(&reader.blocking_scan(&everything()).unwrap().entries),
         ["first", "kept"]
     );
 }

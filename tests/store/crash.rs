@@ -84,7 +84,7 @@ fn check(directory: &Path, acknowledged: &BTreeMap<usize, u64>, round: usize) {
             1,
         );
         assert!(
-            reader.scan(&next).unwrap().entries.is_empty(),
+            reader.blocking_scan(&next).unwrap().entries.is_empty(),
             "round {round}: a part of a commit"
         );
         written += last;

@@ -78,7 +78,7 @@ async fn a_failed_read_ends_the_store() {
     let store = store_with(&faults).await;
     faults.fail_read();
     let mut reader = read(&store);
-    let error = reader.get_many(&["a", "b", "c"]).unwrap_err();
+    let error = reader.get_many(&["a", "b", "c"]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_refuses_everything(&store).await;
 }

@@ -6,6 +6,7 @@ mod anomalies;
 mod answers;
 mod checkpoints;
 mod commits;
+mod conformance;
 mod consumer;
 mod crash;
 mod crash_calls;
@@ -15,6 +16,7 @@ mod delivery;
 #[path = "../support/disk.rs"]
 mod disk;
 mod failures;
+mod long_reads;
 mod model;
 mod opening;
 mod power;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use mortise::capability::store::{
-    Access, Bounds, CommitError, Direction, Options, Range, Store, Submission, Transaction,
+    Access, Bounds, CommitError, Direction, Options, Range, Submission, Transaction,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -83,7 +83,7 @@ fn run(transaction: &mut Transaction, operation: &Operation) -> Observed {
         Operation::Insert(key, value) => Observed::Bool(transaction.insert(key, value.clone()).unwrap()),
         Operation::Delete(key) => Observed::Bool(transaction.delete(key).unwrap()),
         Operation::Scan(range) => {
-            let page = transaction.scan(range).unwrap();
+            let page = transaction.blocking_scan(range).unwrap();
             let entries = page
                 .entries
                 .into_iter()
@@ -145,7 +145,7 @@ fn replay(model: &Model, log: &[(Operation, Observed)], max_page: usize) -> Resu
     Ok(model)
 }
 
-async fn simulate(seed: u64) {
+async fn simulate(seed: u64, place: &Place) {
     const MAX_PAGE: usize = 4;
     let mut random = StdRng::seed_from_u64(seed);
     let bounds = Bounds {
@@ -154,12 +154,11 @@ async fn simulate(seed: u64) {
     };
     // Small enough that some snapshots become stale.
     let max_log_bytes = if random.random() { 3_000 } else { 1 << 20 };
-    let store = Store::in_memory(Options {
+    let store = place.open_with(Options {
         bounds,
         max_log_bytes,
         ..Options::default()
-    })
-    .unwrap();
+    });
 
     let mut running: Vec<Running> = Vec::new();
     let mut submitted: Vec<(Submission, Vec<(Operation, Observed)>)> = Vec::new();
@@ -248,9 +247,14 @@ async fn simulate(seed: u64) {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn random_overlapping_transactions_are_serialisable() {
-    for seed in 0..200 {
-        simulate(seed).await;
+on_every_backend!(random_overlapping_transactions_are_serialisable);
+
+async fn random_overlapping_transactions_are_serialisable(place: Place) {
+    // Those that wait for a disk take longer.
+    let seeds = if place.lasts() { 200..220 } else { 0..200 };
+    for seed in seeds {
+        // A place of its own for each.
+        let place = place.another();
+        simulate(seed, &place).await;
     }
 }

@@ -247,7 +247,7 @@ impl History {
     /// The store holds what it did after some transaction, no earlier one than the last that was
     /// acknowledged. What comes after that has never been.
     fn check(&mut self, store: &Store, what: &str) {
-        let entries = read(store).scan(&everything()).unwrap().entries;
+        let entries = read(store).blocking_scan(&everything()).unwrap().entries;
         let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();
         let found: Contents = entries
             .iter()

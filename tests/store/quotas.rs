@@ -153,7 +153,7 @@ async fn the_quota_holds_under_rivals() {
     for rival in rivals.collect::<Vec<_>>() {
         rival.await.unwrap();
     }
-    let page = read(&store).scan(&everything()).unwrap();
+    let page = read(&store).blocking_scan(&everything()).unwrap();
     let there: usize = page
         .entries
         .iter()

@@ -196,7 +196,7 @@ async fn a_file_is_opened_again() {
     let file = directory.path().join("store.redb");
     let whole = damage(&file);
     // Some read meets the damage, or the check does, when another failure made it necessary.
-    let scan = || read(&store).scan(&everything());
+    let scan = || read(&store).blocking_scan(&everything());
     eventually("a read fails", || scan().is_err()).await;
     assert!(is_failed(&store));
     tokio::time::sleep(Duration::from_millis(30)).await;

@@ -13,11 +13,79 @@ use mortise::capability::store::{
 use mortise::capability::{Error, ErrorKind, Namespace};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
+use tempfile::TempDir;
 
 pub(crate) use crate::disk::Faults;
 
 /// Far longer than anything here takes: only a hang reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A backend, and a place of its own to keep a store in.
+pub(crate) struct Place {
+    /// None in memory.
+    directory: Option<TempDir>,
+}
+
+impl Place {
+    pub(crate) fn memory() -> Self {
+        Self { directory: None }
+    }
+
+    pub(crate) fn file() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self {
+            directory: Some(directory),
+        }
+    }
+
+    /// Another one of its kind.
+    pub(crate) fn another(&self) -> Self {
+        match self.lasts() {
+            true => Self::file(),
+            false => Self::memory(),
+        }
+    }
+
+    pub(crate) fn open(&self) -> Store {
+        self.open_with(Options::default())
+    }
+
+    pub(crate) fn open_with(&self, options: Options) -> Store {
+        match &self.directory {
+            Some(directory) => Store::open(directory.path(), options).unwrap(),
+            None => Store::in_memory(options).unwrap(),
+        }
+    }
+
+    /// Whether it keeps what was committed when the store is closed.
+    pub(crate) fn lasts(&self) -> bool {
+        self.directory.is_some()
+    }
+}
+
+/// Makes a test of each function for each backend, in a module with its name. A further backend is one line
+/// here, and its constructor above.
+macro_rules! on_every_backend {
+    ($($test:ident),* $(,)?) => {
+        $crate::support::on_backend!(memory: $($test),*);
+        $crate::support::on_backend!(file: $($test),*);
+    };
+}
+pub(crate) use on_every_backend;
+
+macro_rules! on_backend {
+    ($backend:ident: $($test:ident),*) => {
+        mod $backend {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test($crate::support::Place::$backend()).await;
+                }
+            )*
+        }
+    };
+}
+pub(crate) use on_backend;
 
 pub(crate) fn order() -> Namespace {
     Namespace::new("order").unwrap()

@@ -70,8 +70,8 @@ async fn a_backup_of_a_running_store_is_a_whole_store() {
     assert_eq!(copy.deferred().pending()[&order()].count, 40);
     assert_eq!(copy.view().unwrap().stats().undelivered, 40);
     let (mut there, mut here) = (read(&copy), view.read(&order()).unwrap());
-    let page = there.scan(&everything()).unwrap();
-    assert_eq!(page, here.scan(&everything()).unwrap());
+    let page = there.blocking_scan(&everything()).unwrap();
+    assert_eq!(page, here.blocking_scan(&everything()).unwrap());
     assert_eq!(page.entries.len(), 40);
     let answer = write(&copy).recorded_answer([7; 32]).unwrap();
     assert_eq!(answer, Some(bytes("answer")));
@@ -89,7 +89,7 @@ async fn a_view_stays_as_it_is() {
     let mut seen = Vec::new();
     loop {
         // Each page in a transaction of its own: only the view keeps them together.
-        let page = view.read(&order()).unwrap().scan(&range).unwrap();
+        let page = view.read(&order()).unwrap().blocking_scan(&range).unwrap();
         seen.extend(keys(&page.entries));
         pages += 1;
         range.cursor = page.cursor;

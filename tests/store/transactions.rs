@@ -67,7 +67,7 @@ async fn get_many_answers_in_the_order_of_the_keys() {
     set(&store, &[("a", "1"), ("b", "2")]).await;
     let mut transaction = write(&store);
     put(&mut transaction, "c", "3");
-    let found = transaction.get_many(&["c", "x", "a"]).unwrap();
+    let found = transaction.get_many(&["c", "x", "a"]).await.unwrap();
     let found: Vec<_> = found.into_iter().map(|value| value.map(|v| v.value)).collect();
     assert_eq!(found, [Some(bytes("3")), None, Some(bytes("1"))]);
 }
@@ -80,17 +80,17 @@ async fn plugins_do_not_see_each_other() {
     let other = Namespace::new("other").unwrap();
     let mut transaction = store.begin(&other, Access::ReadWrite);
     assert_eq!(get(&mut transaction, "a"), None);
-    assert!(transaction.scan(&everything()).unwrap().entries.is_empty());
+    assert!(transaction.scan(&everything()).await.unwrap().entries.is_empty());
     put(&mut transaction, "a", "2");
     commit(&store, transaction).await.unwrap();
     assert_eq!(get(&mut read(&store), "a").as_deref(), Some("1"));
 }
 
 /// All pages of a scan.
-fn pages(transaction: &mut Transaction, mut range: Range) -> Vec<Vec<String>> {
+async fn pages(transaction: &mut Transaction, mut range: Range) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     loop {
-        let page = transaction.scan(&range).unwrap();
+        let page = transaction.scan(&range).await.unwrap();
         pages.push(keys(&page.entries));
         range.cursor = page.cursor;
         if range.cursor.is_none() {
@@ -105,15 +105,15 @@ async fn a_scan_pages_through_a_range_in_both_directions() {
     set(&store, &[("a", ""), ("b", ""), ("c", ""), ("d", ""), ("e", "")]).await;
     let mut reader = read(&store);
     let up = range("b", Some("e"), Direction::Ascending, 2);
-    assert_eq!(pages(&mut reader, up), [vec!["b", "c"], vec!["d"]]);
+    assert_eq!(pages(&mut reader, up).await, [vec!["b", "c"], vec!["d"]]);
     let down = range("b", Some("e"), Direction::Descending, 2);
-    assert_eq!(pages(&mut reader, down), [vec!["d", "c"], vec!["b"]]);
+    assert_eq!(pages(&mut reader, down).await, [vec!["d", "c"], vec!["b"]]);
     assert_eq!(
-        pages(&mut reader, range("", None, Direction::Descending, 9)),
+        pages(&mut reader, range("", None, Direction::Descending, 9)).await,
         [vec!["e", "d", "c", "b", "a"]]
     );
     assert_eq!(
-        pages(&mut reader, range("c", Some("c"), Direction::Ascending, 9)),
+        pages(&mut reader, range("c", Some("c"), Direction::Ascending, 9)).await,
         [Vec::<String>::new()]
     );
 }
@@ -127,7 +127,7 @@ async fn a_scan_shows_staged_writes_in_their_place() {
     put(&mut transaction, "c", "2");
     put(&mut transaction, "f", "2");
     transaction.delete(b"e").unwrap();
-    let page = transaction.scan(&everything()).unwrap();
+    let page = transaction.scan(&everything()).await.unwrap();
     let seen: Vec<_> = page
         .entries
         .iter()
@@ -141,7 +141,7 @@ async fn a_scan_shows_staged_writes_in_their_place() {
     ];
     assert_eq!(seen, expected);
     assert_eq!(
-        pages(&mut transaction, range("", None, Direction::Descending, 1)),
+        pages(&mut transaction, range("", None, Direction::Descending, 1)).await,
         [vec!["f"], vec!["c"], vec!["b"], vec!["a"], vec![]]
     );
 }
@@ -167,7 +167,7 @@ async fn a_page_ends_at_the_hosts_bounds() {
     .await;
     let mut reader = read(&store);
     assert_eq!(
-        pages(&mut reader, everything()),
+        pages(&mut reader, everything()).await,
         [vec!["a", "b", "c"], vec!["d", "e", "f"], vec![]]
     );
     let store = bounded(Bounds {
@@ -176,7 +176,7 @@ async fn a_page_ends_at_the_hosts_bounds() {
     });
     set(&store, &[("a", "12345678"), ("b", "12345678")]).await;
     assert_eq!(
-        pages(&mut read(&store), everything()),
+        pages(&mut read(&store), everything()).await,
         [vec!["a"], vec!["b"], vec![]]
     );
 }
@@ -194,18 +194,23 @@ async fn senseless_scans_are_refused() {
     set(&store, &[("a", ""), ("b", ""), ("c", ""), ("d", "")]).await;
     let mut reader = read(&store);
     invalid(
-        reader.scan(&range("b", Some("a"), Direction::Ascending, 1)),
+        reader.scan(&range("b", Some("a"), Direction::Ascending, 1)).await,
         "reversed",
     );
     invalid(
-        reader.scan(&range("a", None, Direction::Ascending, 0)),
+        reader.scan(&range("a", None, Direction::Ascending, 0)).await,
         "at least 1",
     );
     let first = range("b", Some("d"), Direction::Ascending, 1);
-    let cursor = reader.scan(&first).unwrap().cursor;
+    let cursor = reader.scan(&first).await.unwrap().cursor;
     let with = |cursor: Option<Bytes>, range: Range| Range { cursor, ..range };
     assert_eq!(
-        keys(&reader.scan(&with(cursor.clone(), first.clone())).unwrap().entries),
+        keys(
+            &reader
+                .blocking_scan(&with(cursor.clone(), first.clone()))
+                .unwrap()
+                .entries
+        ),
         ["c"]
     );
     for (cursor, range) in [
@@ -217,7 +222,7 @@ async fn senseless_scans_are_refused() {
         (cursor.clone(), range("c", Some("d"), Direction::Ascending, 1)),
         (cursor, range("a", Some("b"), Direction::Ascending, 1)),
     ] {
-        invalid(reader.scan(&with(cursor, range)), "cursor");
+        invalid(reader.scan(&with(cursor, range)).await, "cursor");
     }
 }
 
@@ -239,7 +244,9 @@ async fn bounds_are_named_when_they_are_passed_and_the_transaction_stays_usable(
     exceeds(transaction.publish("t", "12345", Bytes::new()), 4);
     exceeds(transaction.publish("t", "k", bytes("123456789")), 8);
     exceeds(
-        transaction.scan(&range("12345", None, Direction::Ascending, 1)),
+        transaction
+            .scan(&range("12345", None, Direction::Ascending, 1))
+            .await,
         4,
     );
 
@@ -249,7 +256,7 @@ async fn bounds_are_named_when_they_are_passed_and_the_transaction_stays_usable(
     exceeds(transaction.publish("t", "k", bytes("12345")), 24);
     put(&mut transaction, "a", "1");
     put(&mut transaction, "c", "12345678");
-    exceeds(transaction.get_many(&["b", "c"]), 10);
+    exceeds(transaction.get_many(&["b", "c"]).await, 10);
 
     let error = loop {
         if let Err(error) = transaction.get(b"a") {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use parking_lot::{Condvar, Mutex};
 use redb::StorageBackend;
@@ -15,6 +16,8 @@ pub(crate) struct Faults {
     fail_read: Arc<AtomicBool>,
     stalled: Arc<(Mutex<bool>, Condvar)>,
     waiting: Arc<AtomicBool>,
+    stalled_reads: Arc<(Mutex<bool>, Condvar)>,
+    waiting_read: Arc<AtomicBool>,
 }
 
 impl Faults {
@@ -49,6 +52,13 @@ impl Faults {
         *self.stalled.0.lock() = true;
         Stalled(self.clone())
     }
+
+    /// Makes every read wait that is on a thread of tokio's, until the guard is dropped. Where the test's own
+    /// thread is the only one of its runtime, these are the threads for what blocks.
+    pub(crate) fn stall_blocking_reads(&self) -> StalledReads {
+        *self.stalled_reads.0.lock() = true;
+        StalledReads(self.clone())
+    }
 }
 
 #[derive(Debug)]
@@ -65,6 +75,23 @@ impl Drop for Stalled {
     fn drop(&mut self) {
         *self.0.stalled.0.lock() = false;
         self.0.stalled.1.notify_all();
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct StalledReads(Faults);
+
+impl StalledReads {
+    /// Whether a read has begun and does not end.
+    pub(crate) fn holds(&self) -> bool {
+        self.0.waiting_read.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for StalledReads {
+    fn drop(&mut self) {
+        *self.0.stalled_reads.0.lock() = false;
+        self.0.stalled_reads.1.notify_all();
     }
 }
 
@@ -87,6 +114,17 @@ impl StorageBackend for Disk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        let (stalled, changed) = &*self.faults.stalled_reads;
+        let is_tokios = thread::current()
+            .name()
+            .is_some_and(|name| name.starts_with("tokio-"));
+        let mut stalled = stalled.lock();
+        if *stalled && is_tokios {
+            self.faults.waiting_read.store(true, Ordering::SeqCst);
+            changed.wait_while(&mut stalled, |stalled| *stalled);
+            self.faults.waiting_read.store(false, Ordering::SeqCst);
+        }
+        drop(stalled);
         failing(&self.faults.fail_read)?;
         self.memory.read(offset, out)
     }

@@ -183,7 +183,7 @@ fn write_config(folder: &Path, sections: String, plugins: &[Plugin]) -> PathBuf 
 }
 
 /// Test runners that move binaries say at run time where they are.
-fn mortise() -> PathBuf {
+pub(crate) fn mortise() -> PathBuf {
     std::env::var_os("CARGO_BIN_EXE_mortise")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_mortise").into())
         .into()
@@ -198,7 +198,14 @@ struct Process {
 
 /// Killed when dropped.
 #[derive(Debug)]
-struct OwnedChild(Child);
+pub(crate) struct OwnedChild(pub(crate) Child);
+
+impl OwnedChild {
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("it has an id"), signal).expect("it runs");
+    }
+}
 
 impl Drop for OwnedChild {
     fn drop(&mut self) {
@@ -208,7 +215,8 @@ impl Drop for OwnedChild {
     }
 }
 
-async fn wait(child: &mut OwnedChild) -> ExitStatus {
+/// Waits for its end.
+pub(crate) async fn wait(child: &mut OwnedChild) -> ExitStatus {
     until_some("the end of the host", async || {
         child.0.try_wait().expect("it is a child")
     })
@@ -320,8 +328,7 @@ impl Host {
 
     /// Asks it to end.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.0.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("it has an id"), signal).expect("it runs");
+        self.child.signal(signal);
     }
 
     /// Waits for its end.

@@ -52,7 +52,7 @@ pub(crate) struct Log {
 
 impl Log {
     /// Reads on a thread of its own: the host must never wait for its log to be read.
-    pub(super) fn follow(stderr: ChildStderr) -> Self {
+    pub(crate) fn follow(stderr: ChildStderr) -> Self {
         let (write, lines) = watch::channel(Vec::new());
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).split(b'\n') {

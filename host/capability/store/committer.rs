@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::backend::WriteError;
 use super::change::Accepted;
 use super::commit_log::CommitLog;
 use super::queue::{Commit, Request, answer};
@@ -18,7 +19,7 @@ use super::quota::Tally;
 use super::read_set::Rewritten;
 use super::snapshot::Snapshot;
 use super::submission::{CommitError, Committed, Outcome};
-use super::writer::{WriteError, Writer};
+use super::writer::Writer;
 use crate::capability::Namespace;
 
 /// The most commits in one batch: bounds how long the first of them waits for the others.
@@ -184,7 +185,8 @@ impl Committer {
             }
         }
         let refused = std::mem::take(&mut batch.refused);
-        if !batch.accepted.is_empty() || batch.cursors_moved || self.writer.sweep_is_due() {
+        if !batch.accepted.is_empty() || batch.cursors_moved || self.writer.sweep_is_due(&self.shared.options)
+        {
             self.commit(batch);
         }
         for (outcome, error) in refused {
@@ -293,9 +295,10 @@ impl Committer {
 
     fn commit(&mut self, batch: Batch) {
         let began = Instant::now();
+        let options = &self.shared.options;
         let written = self
             .writer
-            .write(&batch.accepted, batch.cursors_moved, batch.durable);
+            .write(&batch.accepted, batch.cursors_moved, batch.durable, options);
         let error = match written {
             Ok(durable) => {
                 self.count(&batch, began);

@@ -13,45 +13,43 @@
 //! Commits are totally ordered and numbered from 1. A read/write transaction is placed at its commit, a
 //! read-only one at its snapshot, which contains every commit acknowledged before its first read.
 //!
-//! # On the disk
-//!
-//! A batch is durable with one record of the write-ahead log (`wal`), and in the database, redb, when a
-//! checkpoint brings it there. Log and database are parts of one file (`storage`); whatever stands in for a
-//! file, in memory or in a test, is a [`redb::StorageBackend`] beneath both.
+//! What all that is kept in is a `backend::Backend`: a file (`backend::redb`), or memory
+//! (`backend::memory`).
 //!
 //! # Another database
 //!
-//! What a plugin sees of the store is [`Transaction`], and what the host does with it ends in
-//! [`Store::commit`]. Staging, bounds, the set of what was read, and retries stay as they are over any
-//! database; what is redb's is `snapshot`, which reads, and `writer`, which applies validated batches. Over
-//! PostgreSQL:
+//! The trait says what it must do; this is how PostgreSQL would, for several hosts that share one store.
 //!
-//! - A table for all plugins, `data (plugin text, key bytea, version bigint, value bytea, primary key
-//!   (plugin, key))`, beside one for each other table of `layout`. `bytea` is ordered by bytes, as keys must
-//!   be.
-//! - *Snapshot*: a transaction `repeatable read, read only` on a connection of a pool, from the first read to
-//!   the last. Its number is the last one of `commits (sequence bigint primary key)`, read first. `get` and
-//!   `scan` are one statement each; they wait, so [`Transaction`]'s reads become asynchronous, which the
-//!   component's imports allow (`func_wrap_async`).
-//! - *Validate and commit, in one round trip*: a function in the database takes the whole of what a batch
-//!   holds, as arrays: for each transaction its snapshot's number, keys and ranges read, writes, events,
-//!   answer and host's rows. It locks the one row that has the last number, which puts commits into their
-//!   order; it refuses a transaction if a key it read, or a key within a range it read, is in `log (sequence,
-//!   plugin, key)` with a later number (the same as `commit_log`, trimmed as that is); and it applies the
-//!   others and gives each its number. The transaction around the call commits with it, so the answer is the
-//!   acknowledgement. A connection that is lost before the answer is the outcome [`CommitError::Unknown`],
-//!   which the next connection can settle by the batch's id.
-//! - Several hosts then share one store: they validate by the same table, and learn from `listen` what others
-//!   publish and schedule. Relays and timers take an advisory lock for each sink and plugin.
+//! - *Rows*: `data (plugin text, key bytea, version bigint, value bytea, primary key (plugin, key))` for all
+//!   plugins and, as plugin `/host`, the host's own; a table each for events, cursors, answers and usage, as
+//!   in `backend::redb::layout`. `bytea` is ordered by bytes, as keys must be.
+//! - *A snapshot*: a transaction `repeatable read, read only` on a connection of a pool, of which the first
+//!   statement reads the last number from `head (sequence bigint)`. The snapshot has exactly the commits up
+//!   to it, because the row is locked from the number's choice to the commit. It goes with the first read in
+//!   one round trip. `get` is one statement, `get_many` another, a scan a cursor from which so many rows are
+//!   fetched at a time.
+//! - *Validate and commit in one round trip*: a function in the database takes a batch as arrays, each
+//!   transaction with its snapshot, reads and writes. It locks the row of `head`, which puts the commits of
+//!   all hosts into one order; refuses a transaction if a key it read, or one within a range it read, is in
+//!   `log (plugin, key, sequence)` with a later number, or if its snapshot is older than what the log still
+//!   has, as `commit_log` does for the commits of one host; applies the others; drops what the log no longer
+//!   needs; and answers who was refused, and the rows of usage that changed. The statement is a transaction
+//!   of its own, so its answer is the acknowledgement; a batch that nobody waits for has `synchronous_commit
+//!   = off`. A connection that is lost before the answer is [`CommitError::Unknown`], which the next
+//!   connection settles by an id of the batch that is kept in `head`.
+//! - *What changes above the trait*: `backend::Batch` gains the snapshots and reads, `commit` says who was
+//!   refused, and the committer leaves its own check to it. Reads wait for the network, so
+//!   [`Transaction::get`] and those like it become asynchronous, as [`Transaction::scan`] is.
+//! - *Several hosts* learn by `listen` what others publish and schedule. Relays and timers take an advisory
+//!   lock for each sink and plugin.
 
 mod answers;
-mod apply;
+mod backend;
 mod change;
 mod commit_log;
 mod committer;
 mod deferred;
-mod layout;
-mod lock;
+mod get_many;
 mod metrics;
 mod open;
 mod options;
@@ -59,28 +57,26 @@ mod outbox;
 mod queue;
 mod quota;
 mod read_set;
+mod reads;
 mod recovery;
 mod scan;
+mod shared;
 mod snapshot;
-mod storage;
 mod submission;
 mod tools;
 mod transaction;
 mod usage;
-mod wal;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::RandomState;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 pub use answers::AnswerKey;
 pub use deferred::{
@@ -99,11 +95,12 @@ pub use tools::{BackupError, Mismatch, Stats, View, compact, exists, verify};
 pub use transaction::{Access, Transaction, Versioned};
 pub use usage::Usage;
 
-use super::{Error, Namespace};
+use super::Namespace;
+use backend::Opened;
 use change::Change;
-use open::Source;
+use open::unpanicked;
 use queue::{Commit, CommitQueue, Request};
-use snapshot::Snapshot;
+use shared::{Shared, unavailable};
 use submission::Ticket;
 use writer::Writer;
 
@@ -129,31 +126,6 @@ pub enum Health {
     },
 }
 
-/// What transactions, handles and the committer share.
-struct Shared {
-    options: Options,
-    plugins: BTreeMap<Namespace, Arc<PluginOptions>>,
-    /// Of those that `plugins` lacks.
-    other_plugins: Arc<PluginOptions>,
-    /// The state after the last batch; none while the store is closed or has failed. Replaced only under the
-    /// lock of `health`, so that a store that failed stays so until it is opened anew.
-    snapshot: ArcSwapOption<Snapshot>,
-    /// The state that is on the disk: the same but for relaxed commits. What leaves the host is read from it.
-    durable: ArcSwapOption<Snapshot>,
-    health: Mutex<Health>,
-    /// Of what transactions read and write.
-    hashing: RandomState,
-    /// Bytes of the commits in the queue.
-    queued_bytes: AtomicUsize,
-    metrics: StoreMetrics,
-    /// Where the file is, if the store is in one.
-    directory: PathBuf,
-    /// The last commit that published events. Also notified when the store ends or is opened anew.
-    published: watch::Sender<u64>,
-    /// The last commit that scheduled calls. Notified as `published` is.
-    scheduled: watch::Sender<u64>,
-}
-
 impl Store {
     /// Opens the store in `directory`, which is created (mode 0700) if need be, as is the store (mode 0600).
     ///
@@ -161,8 +133,7 @@ impl Store {
     /// If another process uses the directory, access is denied, the file is damaged or was written by
     /// another version. A file that cannot be opened is never replaced by a new one.
     pub fn open(directory: &Path, options: Options) -> Result<Self, OpenError> {
-        let (source, writer) = open::file(directory, &options)?;
-        Self::start(source, writer, options, directory)
+        Self::start(backend::redb::file(directory, &options)?, options)
     }
 
     /// A store in memory, with the same rules, that is gone when it is closed.
@@ -170,16 +141,16 @@ impl Store {
     /// # Errors
     /// If the committer's thread cannot be started.
     pub fn in_memory(options: Options) -> Result<Self, OpenError> {
-        Self::on_storage(redb::backends::InMemoryBackend::new(), options)
+        Self::start(backend::memory::new(), options)
     }
 
-    /// The store on storage of any kind, for instance one that fails as disks do; a new one if it is empty.
+    /// The store that is usually in a file, on storage of any kind, for instance one that fails as disks do;
+    /// a new one if it is empty.
     ///
     /// # Errors
     /// If the storage fails or holds something else, or the committer's thread cannot be started.
     pub fn on_storage(storage: impl redb::StorageBackend, options: Options) -> Result<Self, OpenError> {
-        let (source, writer) = open::storage(Box::new(storage), Source::Once, &options)?;
-        Self::start(source, writer, options, Path::new("storage"))
+        Self::start(backend::redb::storage(Box::new(storage), &options)?, options)
     }
 
     /// The same on storage that can be had again, with what is on it, after it failed.
@@ -187,38 +158,20 @@ impl Store {
     /// # Errors
     /// As [`on_storage`](Self::on_storage).
     pub fn on_lasting_storage(
-        mut storage: impl FnMut() -> Box<dyn redb::StorageBackend> + Send + 'static,
+        storage: impl FnMut() -> Box<dyn redb::StorageBackend> + Send + 'static,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let first = storage();
-        let (source, writer) = open::storage(first, Source::Storage(Box::new(storage)), &options)?;
-        Self::start(source, writer, options, Path::new("storage"))
+        Self::start(backend::redb::lasting_storage(storage, &options)?, options)
     }
 
-    fn start(source: Source, writer: Writer, options: Options, path: &Path) -> Result<Self, OpenError> {
-        let plugins = options.plugins.iter();
-        let shared = Arc::new(Shared {
-            plugins: plugins
-                .map(|(name, plugin)| (name.clone(), Arc::new(plugin.clone())))
-                .collect(),
-            other_plugins: Arc::new(PluginOptions {
-                bounds: options.bounds.clone(),
-                ..PluginOptions::default()
-            }),
-            options,
-            snapshot: ArcSwapOption::empty(),
-            durable: ArcSwapOption::empty(),
-            health: Mutex::new(Health::Open),
-            hashing: RandomState::new(),
-            queued_bytes: AtomicUsize::new(0),
-            metrics: StoreMetrics::default(),
-            directory: path.to_owned(),
-            published: watch::Sender::new(writer.sequence()),
-            scheduled: watch::Sender::new(writer.sequence()),
-        });
-        let queue = CommitQueue::start(shared.clone(), source, writer);
+    fn start(opened: Opened, options: Options) -> Result<Self, OpenError> {
+        let Opened { backend, again, file } = opened;
+        let path = file.clone().unwrap_or_else(|| "storage".into());
+        let writer = unpanicked(&path, || Writer::new(&path, backend))?;
+        let shared = Arc::new(Shared::new(options, writer.sequence(), path, file));
+        let queue = CommitQueue::start(shared.clone(), again, writer);
         let queue = queue.map_err(|cause| OpenError::Io {
-            path: path.to_owned(),
+            path: shared.path.clone(),
             cause,
         })?;
         Ok(Self {
@@ -299,7 +252,7 @@ impl Store {
 
     /// The size of its file; none if it is in memory.
     pub fn file_bytes(&self) -> Option<u64> {
-        open::file_bytes(&self.shared.directory)
+        Some(fs::metadata(self.shared.file.as_ref()?).ok()?.len())
     }
 
     /// Takes no further commit, finishes those that wait, and closes the file. Reads fail from then on.
@@ -326,104 +279,4 @@ impl fmt::Debug for Store {
             .field("health", &self.health())
             .finish_non_exhaustive()
     }
-}
-
-impl Shared {
-    fn plugin(&self, name: &Namespace) -> &Arc<PluginOptions> {
-        self.plugins.get(name).unwrap_or(&self.other_plugins)
-    }
-
-    fn check_open(&self) -> Result<(), Error> {
-        match *self.snapshot.load() {
-            Some(_) => Ok(()),
-            None => Err(unavailable()),
-        }
-    }
-
-    fn snapshot(&self) -> Result<Arc<Snapshot>, Error> {
-        self.snapshot.load_full().ok_or_else(unavailable)
-    }
-
-    fn durable_snapshot(&self) -> Result<Arc<Snapshot>, Error> {
-        self.durable.load_full().ok_or_else(unavailable)
-    }
-
-    fn publish(&self, snapshot: Arc<Snapshot>, durable: bool) {
-        let health = self.health.lock();
-        if *health == Health::Open {
-            if durable {
-                self.durable.store(Some(snapshot.clone()));
-            }
-            self.snapshot.store(Some(snapshot));
-        }
-    }
-
-    /// The latest snapshot is on the disk.
-    fn all_durable(&self) {
-        let _health = self.health.lock();
-        self.durable.store(self.snapshot.load_full());
-    }
-
-    fn has_failed(&self) -> bool {
-        self.snapshot.load().is_none() && matches!(*self.health.lock(), Health::Failed { .. })
-    }
-
-    /// Ends a failure. A store that was closed meanwhile stays so.
-    fn recovered(&self) -> bool {
-        let mut health = self.health.lock();
-        if matches!(*health, Health::Failed { .. }) {
-            *health = Health::Open;
-        }
-        *health == Health::Open
-    }
-
-    fn close(&self) {
-        self.end(Health::Closed);
-    }
-
-    fn fail(&self, cause: &dyn fmt::Display) {
-        let cause = cause.to_string();
-        if self.end(Health::Failed { cause: cause.clone() }) {
-            tracing::error!(
-                cause,
-                "the store has failed and refuses everything until it is opened anew"
-            );
-        }
-    }
-
-    /// The first end counts; true if this was it.
-    fn end(&self, end: Health) -> bool {
-        let mut health = self.health.lock();
-        if *health != Health::Open {
-            return false;
-        }
-        *health = end;
-        self.snapshot.store(None);
-        self.durable.store(None);
-        self.wake();
-        true
-    }
-
-    /// Has those look that wait for what becomes durable.
-    fn wake(&self) {
-        self.published.send_modify(|_| ());
-        self.scheduled.send_modify(|_| ());
-    }
-
-    fn read_failed(&self, error: &redb::StorageError) -> Error {
-        // Closing the file ends the reads of transactions that are still under way.
-        if !matches!(error, redb::StorageError::DatabaseClosed) {
-            self.fail(error);
-        }
-        unavailable()
-    }
-
-    fn table_failed(&self, error: redb::TableError) -> Error {
-        self.fail(&error);
-        Error::internal("the store's file is not as it should be")
-    }
-}
-
-fn unavailable() -> Error {
-    Error::unavailable("the store is not available")
 }

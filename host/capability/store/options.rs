@@ -9,6 +9,8 @@ use crate::capability::Namespace;
 pub struct Options {
     /// Bytes of memory for the page cache, shared by reads and writes. Default 64 MiB.
     pub cache_bytes: usize,
+    /// Threads for long reads; at least 1. While all are busy, further ones wait. Default 4.
+    pub read_threads: usize,
     /// Commits that may wait for the committer. A commit that finds the queue full fails as unavailable.
     /// Default 1,024.
     pub max_queued_commits: usize,
@@ -45,6 +47,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cache_bytes: 64 << 20,
+            read_threads: 4,
             max_queued_commits: 1_024,
             max_queued_bytes: 64 << 20,
             max_log_bytes: 16 << 20,

@@ -1,16 +1,14 @@
-use std::ops::Bound;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use redb::Table;
 use tokio::sync::{oneshot, watch};
 
-use super::layout::{self, OutboxKey, OutboxRow};
 use super::queue::Request;
 use super::submission::{CommitError, Outcome};
 use super::{Health, Store};
-use crate::capability::{Error, Namespace};
+use crate::capability::Error;
 
 /// The longest topic, in bytes.
 const MAX_TOPIC_BYTES: usize = 256;
@@ -53,15 +51,6 @@ impl StagedEvent {
     pub(super) fn bytes(&self) -> usize {
         event_bytes(&self.topic, &self.key, &self.payload)
     }
-
-    pub(super) fn row<'a>(
-        &'a self,
-        time: u64,
-        hops: u32,
-        plugin: &'a Namespace,
-    ) -> (u64, u32, &'a str, &'a str, &'a str, &'a [u8]) {
-        (time, hops, plugin.as_str(), &self.topic, &self.key, &self.payload)
-    }
 }
 
 /// Where an event stands in the order of all events.
@@ -71,16 +60,6 @@ pub struct Position {
     pub sequence: u64,
     /// Its index among the events of that commit.
     pub index: u32,
-}
-
-impl Position {
-    pub(super) fn key(self) -> OutboxKey {
-        (self.sequence, self.index)
-    }
-
-    pub(super) fn from_key((sequence, index): OutboxKey) -> Self {
-        Self { sequence, index }
-    }
 }
 
 /// A durable event.
@@ -110,20 +89,10 @@ impl Event {
             self.plugin, self.position.sequence, self.position.index
         )
     }
-}
 
-/// Removes the rows up to and including `through`; returns the bytes of their events.
-pub(super) fn trim(
-    outbox: &mut Table<'_, OutboxKey, OutboxRow>,
-    through: Position,
-) -> Result<u64, redb::StorageError> {
-    let mut bytes = 0;
-    for row in outbox.extract_from_if(..=through.key(), |_, _| true)? {
-        let (_, row) = row?;
-        let (_, _, _, topic, key, payload) = row.value();
-        bytes += event_bytes(topic, key, payload) as u64;
+    pub(super) fn bytes(&self) -> usize {
+        event_bytes(&self.topic, &self.key, &self.payload)
     }
-    Ok(bytes)
 }
 
 /// What an event counts against the bounds of a call and of the outbox.
@@ -152,15 +121,8 @@ impl Outbox {
     /// The last event that `sink` acknowledged; the default if none.
     pub(crate) fn cursor(&self, sink: &str) -> Result<Position, Error> {
         let shared = &self.store.shared;
-        let snapshot = shared.durable_snapshot()?;
-        let cursors = snapshot
-            .read
-            .open_table(layout::CURSORS)
-            .map_err(|e| shared.table_failed(e))?;
-        let cursor = cursors.get(sink).map_err(|e| shared.read_failed(&e))?;
-        Ok(cursor
-            .map(|row| Position::from_key(row.value()))
-            .unwrap_or_default())
+        let cursor = shared.durable_snapshot()?.reader.cursor(sink);
+        cursor.map_err(|e| shared.read_failed(&e))
     }
 
     /// The events after `position` in order: at most `max_events`, and no more after the one that brings
@@ -172,31 +134,20 @@ impl Outbox {
         max_bytes: usize,
     ) -> Result<Vec<Event>, Error> {
         let shared = &self.store.shared;
-        let snapshot = shared.durable_snapshot()?;
-        let outbox = snapshot
-            .read
-            .open_table(layout::OUTBOX)
-            .map_err(|e| shared.table_failed(e))?;
-        let rows = outbox.range((Bound::Excluded(position.key()), Bound::Unbounded));
         let mut events = Vec::new();
         let mut bytes = 0;
-        for row in rows.map_err(|e| shared.read_failed(&e))?.take(max_events) {
-            let (position, row) = row.map_err(|e| shared.read_failed(&e))?;
-            let (time, hops, plugin, topic, key, payload) = row.value();
-            bytes += event_bytes(topic, key, payload);
-            events.push(Event {
-                position: Position::from_key(position.value()),
-                time: SystemTime::UNIX_EPOCH + Duration::from_nanos(time),
-                hops,
-                plugin: plugin.to_owned(),
-                topic: topic.to_owned(),
-                key: key.to_owned(),
-                payload: Bytes::copy_from_slice(payload),
-            });
-            if bytes >= max_bytes {
-                break;
-            }
+        if max_events == 0 {
+            return Ok(events);
         }
+        let read = shared.durable_snapshot()?.reader.events(position, &mut |event| {
+            bytes += event.bytes();
+            events.push(event);
+            match events.len() < max_events && bytes < max_bytes {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        });
+        read.map_err(|e| shared.read_failed(&e))?;
         Ok(events)
     }
 

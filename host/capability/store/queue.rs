@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::backend::Again;
 use super::change::Change;
 use super::committer::Committer;
-use super::open::Source;
 use super::options::PluginOptions;
 use super::outbox::Position;
 use super::read_set::ReadSet;
@@ -83,12 +83,12 @@ pub(super) struct CommitQueue {
 
 impl CommitQueue {
     /// Starts the committer's thread, the only one that uses `writer` from now on.
-    pub(super) fn start(shared: Arc<Shared>, source: Source, writer: Writer) -> std::io::Result<Self> {
+    pub(super) fn start(shared: Arc<Shared>, again: Option<Again>, writer: Writer) -> std::io::Result<Self> {
         let (sender, requests) = sync_channel(shared.options.max_queued_commits.max(1));
         // Publishes the first snapshot.
         let committer = Committer::new(shared.clone(), writer, requests);
         let thread = std::thread::Builder::new().name("store-committer".into());
-        let thread = thread.spawn(move || recovery::supervise(committer, source))?;
+        let thread = thread.spawn(move || recovery::supervise(committer, again))?;
         Ok(Self {
             shared,
             sender: Mutex::new(Some(sender)),

@@ -10,8 +10,8 @@ use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::StorageError;
 
+use super::backend::ReadError;
 use super::change::{Accepted, Change};
 use super::options::Quota;
 use super::snapshot::Snapshot;
@@ -164,7 +164,7 @@ impl Tally {
         quota: &Quota,
         before: &[Accepted],
         state: &Snapshot,
-    ) -> Result<bool, StorageError> {
+    ) -> Result<bool, ReadError> {
         let mut growth = Growth::default();
         for (key, write) in &change.writes {
             growth += Growth::at_most(key, write);
@@ -205,7 +205,7 @@ impl Tally {
 
 /// The growth by `change`, and the sizes it leaves, upon `state` and the `sizes` that the batch has left so
 /// far.
-fn measure(change: &Change, sizes: &Sizes, state: &Snapshot) -> Result<(Growth, Sizes), StorageError> {
+fn measure(change: &Change, sizes: &Sizes, state: &Snapshot) -> Result<(Growth, Sizes), ReadError> {
     let mut growth = Growth::default();
     let mut changed = Sizes::new();
     for (key, write) in &change.writes {

@@ -9,8 +9,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use super::backend::Again;
 use super::committer::{Committer, End};
-use super::open::Source;
+use super::open::unpanicked;
 use super::queue::Request;
 use super::submission::CommitError;
 use super::writer::Writer;
@@ -19,7 +20,7 @@ use super::writer::Writer;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Runs committers, one after the other, until the queue is closed and drained.
-pub(super) fn supervise(mut committer: Committer, mut source: Source) {
+pub(super) fn supervise(mut committer: Committer, mut again: Option<Again>) {
     let shared = committer.shared();
     loop {
         let end = catch_unwind(AssertUnwindSafe(|| committer.run()));
@@ -31,7 +32,7 @@ pub(super) fn supervise(mut committer: Committer, mut source: Source) {
         }
         // Closes the file, and with it the reads of transactions that are under way.
         let (sequence, requests) = committer.give_up();
-        let Some(mut writer) = reopen(&shared, &mut source, &requests) else {
+        let Some(mut writer) = reopen(&shared, again.as_mut(), &requests) else {
             return shared.close();
         };
         writer.succeed(sequence);
@@ -45,15 +46,21 @@ pub(super) fn supervise(mut committer: Committer, mut source: Source) {
 }
 
 /// Tries until it succeeds; none if the queue is closed meanwhile. Refuses what comes until then.
-fn reopen(shared: &Arc<Shared>, source: &mut Source, requests: &Receiver<Request>) -> Option<Writer> {
+fn reopen(
+    shared: &Arc<Shared>,
+    mut again: Option<&mut Again>,
+    requests: &Receiver<Request>,
+) -> Option<Writer> {
     let mut wait = shared.options.reopen_after;
     loop {
-        refuse_until(
-            shared,
-            requests,
-            source.is_lasting().then(|| Instant::now() + wait),
-        )?;
-        match source.reopen(&shared.options) {
+        let until = again.is_some().then(|| Instant::now() + wait);
+        refuse_until(shared, requests, until)?;
+        let again = again.as_mut()?;
+        let opened = unpanicked(&shared.path, || {
+            let backend = again(&shared.options)?;
+            Writer::new(&shared.path, backend)
+        });
+        match opened {
             Ok(writer) => return Some(writer),
             Err(error) => {
                 wait = (wait * 2).min(MAX_WAIT);

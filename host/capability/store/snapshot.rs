@@ -1,12 +1,16 @@
-use redb::{ReadOnlyTable, ReadTransaction, StorageError, TableError};
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::backend::{Between, ReadError, Reader, Rows, Table};
 use super::deferred::Levels;
-use super::layout::{self, DataRow};
+use super::scan::{Direction, Entry};
 use super::usage::{Usage, UsageByPlugin};
 use crate::capability::Namespace;
 
 /// The state after one commit. All transactions that begin between two batches of commits share one; the
-/// committer replaces it. While one is in use, the file keeps the pages it refers to.
+/// committer replaces it. While one is in use, the database keeps what it refers to.
 pub(super) struct Snapshot {
     /// The last commit it contains.
     pub(super) sequence: u64,
@@ -14,11 +18,8 @@ pub(super) struct Snapshot {
     pub(super) usage: UsageByPlugin,
     /// How much is deferred in it.
     pub(super) deferred: Levels,
-    pub(super) read: ReadTransaction,
+    pub(super) reader: Box<dyn Reader>,
 }
-
-/// A plugin's table in a snapshot.
-pub(super) type DataTable = ReadOnlyTable<&'static [u8], DataRow>;
 
 impl Snapshot {
     /// What a plugin keeps.
@@ -27,29 +28,40 @@ impl Snapshot {
     }
 
     /// The size of the value under `key`; none if there is none.
-    pub(super) fn value_bytes(
-        &self,
-        namespace: &Namespace,
-        key: &[u8],
-    ) -> Result<Option<usize>, StorageError> {
-        let Some(table) = self.table(namespace)? else {
+    pub(super) fn value_bytes(&self, namespace: &Namespace, key: &[u8]) -> Result<Option<usize>, ReadError> {
+        match self.rows(namespace)? {
+            Some(rows) => rows.value_bytes(key),
+            None => Ok(None),
+        }
+    }
+
+    /// A plugin's entries; none if it never wrote anything.
+    pub(super) fn rows(&self, namespace: &Namespace) -> Result<Option<Arc<dyn Rows>>, ReadError> {
+        self.reader.rows(Table::Plugin(namespace))
+    }
+
+    /// One of the host's own rows.
+    pub(super) fn host_row(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let Some(rows) = self.reader.rows(Table::Host)? else {
             return Ok(None);
         };
-        Ok(table.get(key)?.map(|row| row.value().1.len()))
+        Ok(rows.get(key)?.map(|row| row.value))
     }
 
-    /// The host's own rows.
-    pub(super) fn host_table(&self) -> Result<DataTable, TableError> {
-        self.read.open_table(layout::HOST)
-    }
-
-    /// None if the plugin never wrote anything.
-    pub(super) fn table(&self, namespace: &Namespace) -> Result<Option<DataTable>, StorageError> {
-        match self.read.open_table(layout::data(namespace.as_str())) {
-            Ok(table) => Ok(Some(table)),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(TableError::Storage(error)) => Err(error),
-            Err(other) => Err(StorageError::Corrupted(other.to_string())),
+    /// The first `limit` of them between two keys.
+    pub(super) fn host_rows(&self, between: Between<'_>, limit: usize) -> Result<Vec<Entry>, ReadError> {
+        let mut found = Vec::new();
+        if let Some(rows) = self.reader.rows(Table::Host)?
+            && limit > 0
+        {
+            rows.scan(between, Direction::Ascending, &mut |entry| {
+                found.push(entry);
+                match found.len() < limit {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            })?;
         }
+        Ok(found)
     }
 }

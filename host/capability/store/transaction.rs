@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::answers::StagedAnswer;
+use super::backend::Rows;
 use super::deferred::HostRows;
 use super::options::PluginOptions;
 use super::outbox::StagedEvent;
 use super::quota::Budget;
 use super::read_set::{ReadSet, Rewritten};
-use super::snapshot::{DataTable, Snapshot};
+use super::snapshot::Snapshot;
 use super::{Shared, unavailable};
 use crate::capability::{Error, Namespace};
 
@@ -36,8 +37,8 @@ pub struct Versioned {
 ///
 /// Reads come from one snapshot, pinned by the first read, and from the transaction's own writes. Writes and
 /// events are staged in memory until [`Store::commit`](super::Store::commit); dropping the transaction
-/// discards them. Reads run on the calling thread: each is bounded by
-/// [`Bounds`](super::Bounds).
+/// discards them. Each read is bounded by [`Bounds`](super::Bounds). It runs on the calling thread, but for
+/// what is asynchronous, of which only the first part does.
 pub struct Transaction {
     pub(super) store: Arc<Shared>,
     pub(super) namespace: Namespace,
@@ -67,7 +68,7 @@ pub(super) enum Write {
 struct Pinned {
     snapshot: Arc<Snapshot>,
     /// None if the plugin had written nothing yet.
-    table: Option<DataTable>,
+    rows: Option<Arc<dyn Rows>>,
 }
 
 impl Write {
@@ -133,30 +134,6 @@ impl Transaction {
         self.count_operations(1)?;
         self.check_key(key)?;
         self.read(key)
-    }
-
-    /// The values under `keys`, in their order.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get), and if the values together are larger than a page may be.
-    pub fn get_many(&mut self, keys: &[impl AsRef<[u8]>]) -> Result<Vec<Option<Versioned>>, Error> {
-        self.count_operations(keys.len())?;
-        keys.iter().try_for_each(|key| self.check_key(key.as_ref()))?;
-        let limit = self.plugin.bounds.max_page_bytes;
-        let mut bytes = 0;
-        let mut values = Vec::with_capacity(keys.len());
-        for key in keys {
-            let value = self.read(key.as_ref())?;
-            bytes += value.as_ref().map_or(0, |v| v.value.len());
-            if bytes > limit {
-                return Err(Error::limit_exceeded(
-                    "these keys hold too many bytes to read at once",
-                    limit,
-                ));
-            }
-            values.push(value);
-        }
-        Ok(values)
     }
 
     /// Stages `value` under `key` if the key is free; false if it is taken.
@@ -265,7 +242,7 @@ impl Transaction {
 
     /// The same, which is pinned now if it was not.
     pub(super) fn pinned_snapshot(&mut self) -> Result<Arc<Snapshot>, Error> {
-        self.table()?;
+        self.rows()?;
         self.snapshot().ok_or_else(unavailable)
     }
 
@@ -302,20 +279,19 @@ impl Transaction {
         Ok(())
     }
 
-    /// The plugin's table in the pinned snapshot; pins the latest one if none is.
-    pub(super) fn table(&mut self) -> Result<Option<&DataTable>, Error> {
+    /// The plugin's entries in the pinned snapshot; pins the latest one if none is.
+    pub(super) fn rows(&mut self) -> Result<Option<&Arc<dyn Rows>>, Error> {
         if self.pinned.is_none() {
             self.pin(self.store.snapshot()?)?;
         }
-        Ok(self.pinned.as_ref().and_then(|pinned| pinned.table.as_ref()))
+        Ok(self.pinned.as_ref().and_then(|pinned| pinned.rows.as_ref()))
     }
 
     /// Reads come from `snapshot` from now on. Nothing may have been read before.
     pub(super) fn pin(&mut self, snapshot: Arc<Snapshot>) -> Result<(), Error> {
-        let table = snapshot
-            .table(&self.namespace)
-            .map_err(|e| self.store.read_failed(&e))?;
-        self.pinned = Some(Pinned { snapshot, table });
+        let rows = snapshot.rows(&self.namespace);
+        let rows = rows.map_err(|e| self.store.read_failed(&e))?;
+        self.pinned = Some(Pinned { snapshot, rows });
         Ok(())
     }
 
@@ -323,21 +299,15 @@ impl Transaction {
         if let Some(write) = self.writes.get(key) {
             return Ok(write.versioned());
         }
-        let found = match self.table()? {
-            Some(table) => table.get(key),
+        let found = match self.rows()? {
+            Some(rows) => rows.get(key),
             None => Ok(None),
         };
         let found = found.map_err(|e| self.store.read_failed(&e))?;
         if self.validates_reads() {
             self.reads.add_key(Bytes::copy_from_slice(key));
         }
-        Ok(found.map(|row| {
-            let (version, value) = row.value();
-            Versioned {
-                value: Bytes::copy_from_slice(value),
-                version,
-            }
-        }))
+        Ok(found)
     }
 
     pub(super) fn begin_write(&mut self, key: &[u8]) -> Result<(), Error> {

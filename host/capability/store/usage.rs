@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use redb::{ReadTransaction, ReadableTable, WriteTransaction};
-
-use super::layout::{self, UsageRow};
+use super::answers::counted_bytes;
 use crate::capability::Namespace;
 
 /// What one plugin keeps.
@@ -21,44 +19,26 @@ pub struct Usage {
 }
 
 impl Usage {
-    pub(super) fn row(self) -> UsageRow {
-        (self.keys, self.bytes, self.answers, self.answer_bytes)
+    pub(super) fn add_entry(&mut self, key: &[u8], value_bytes: usize) {
+        self.keys += 1;
+        self.bytes += (key.len() + value_bytes) as u64;
     }
 
-    pub(super) fn from_row((keys, bytes, answers, answer_bytes): UsageRow) -> Self {
-        Self {
-            keys,
-            bytes,
-            answers,
-            answer_bytes,
-        }
+    pub(super) fn remove_entry(&mut self, key: &[u8], value_bytes: usize) {
+        self.keys = self.keys.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub((key.len() + value_bytes) as u64);
+    }
+
+    pub(super) fn add_answer(&mut self, answer: &[u8]) {
+        self.answers += 1;
+        self.answer_bytes += counted_bytes(answer);
+    }
+
+    pub(super) fn remove_answer(&mut self, answer: &[u8]) {
+        self.answers = self.answers.saturating_sub(1);
+        self.answer_bytes = self.answer_bytes.saturating_sub(counted_bytes(answer));
     }
 }
 
 /// That of every plugin that ever wrote something.
 pub(super) type UsageByPlugin = BTreeMap<Namespace, Usage>;
-
-/// What the file says.
-pub(super) fn read(transaction: &ReadTransaction) -> Result<UsageByPlugin, redb::Error> {
-    let table = transaction.open_table(layout::USAGE)?;
-    let rows = table.iter()?.map(|row| {
-        let (plugin, usage) = row?;
-        let plugin = Namespace::new(plugin.value())
-            .map_err(|error| redb::StorageError::Corrupted(error.to_string()))?;
-        Ok((plugin, Usage::from_row(usage.value())))
-    });
-    rows.collect()
-}
-
-pub(super) fn write<'n>(
-    transaction: &WriteTransaction,
-    usage: &UsageByPlugin,
-    changed: impl IntoIterator<Item = &'n Namespace>,
-) -> Result<(), redb::Error> {
-    let mut table = transaction.open_table(layout::USAGE)?;
-    for plugin in changed {
-        let usage = usage.get(plugin).copied().unwrap_or_default();
-        table.insert(plugin.as_str(), usage.row())?;
-    }
-    Ok(())
-}

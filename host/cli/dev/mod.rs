@@ -3,14 +3,18 @@
 mod sample;
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use tempfile::TempDir;
 
 use self::sample::sample_json;
 use super::project::{Build, Project};
 use crate::app::App;
+use crate::capability::store::Store;
 use crate::config::{Config, Overrides};
 use crate::generations::watch::FolderWatch;
 use crate::generations::{Generation, Registry};
@@ -28,7 +32,8 @@ use crate::shutdown;
 #[command(after_long_help = "\
 Examples:
   mortise dev                     the crate in the current folder
-  mortise dev plugins/order --listen 127.0.0.1:8080")]
+  mortise dev plugins/order --listen 127.0.0.1:8080
+  mortise dev --ephemeral         with nothing of the last time, and nothing left for the next")]
 pub struct DevArgs {
     /// The plugin's crate.
     #[arg(value_name = "CRATE_DIR", default_value = ".")]
@@ -41,18 +46,27 @@ pub struct DevArgs {
     /// The folder for everything the host keeps. By default it lies in the crate's `target` folder.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+
+    /// Keeps the plugin's state in memory, so that each start is the first one, and whatever else would be in
+    /// the data folder in a temporary one, which goes with the host. What `mortise.toml` places elsewhere, such
+    /// as `events.file`, stays there.
+    #[arg(long, conflicts_with = "data")]
+    pub ephemeral: bool,
 }
 
 pub(super) fn run(args: DevArgs) -> anyhow::Result<()> {
     let project = Project::open(&args.crate_dir)?;
     // Building needs a runtime before there is a configuration to size it by.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        // Until there is something to drain, Ctrl-C ends the process at once.
+    let ended = runtime.block_on(async {
+        // Until there is something to tidy up, Ctrl-C ends the process at once.
         project.add_target().await?;
         let (first, watch) = first_build(&project).await?;
         develop(&args, &project, first, watch).await
-    })
+    });
+    // Whoever ends it while a plugin compiles does not wait for that.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Builds until the crate compiles.
@@ -70,14 +84,33 @@ async fn first_build(project: &Project) -> anyhow::Result<(Build, FolderWatch)> 
 
 /// Serves the first build and swaps every later one in.
 async fn develop(args: &DevArgs, project: &Project, first: Build, watch: FolderWatch) -> anyhow::Result<()> {
-    let config = configuration(args, project, &first)?;
+    // From here on a signal tidies up, so before anything is made that is to go with the host.
+    let shutdown = shutdown::requested().context("cannot listen to signals")?;
+    let mut shutdown = std::pin::pin!(shutdown);
+    let temporary = args.ephemeral.then(temporary_folder).transpose()?;
+    let data = match (&temporary, &args.data) {
+        (Some(folder), _) => folder.path().to_owned(),
+        (None, Some(data)) => data.clone(),
+        (None, None) => first.target_dir.join("mortise-data"),
+    };
+    let config = configuration(args, project, &first, data)?;
     logging::init(&config.log)?;
-    let app = App::start(&config).await?;
-    app.load_plugins().await?;
+    let app = match &temporary {
+        Some(_) => App::start_with(&config, |_, options| Store::in_memory(options)).await?,
+        None => App::start(&config).await?,
+    };
+    tokio::select! {
+        loaded = app.load_plugins() => loaded?,
+        () = &mut shutdown => return Ok(()),
+    }
     let listening = app.listening()?;
     let registry = app.registry.clone();
-    // From here on a signal drains, so before anybody is told that the host serves.
-    let shutdown = shutdown::requested().context("cannot listen to signals")?;
+    if let Some(folder) = &temporary {
+        eprintln!(
+            "mortise: ephemeral: the state is in memory; for `mortise status` and the like: --data {}",
+            folder.path().display()
+        );
+    }
     announce(project, &registry, &listening);
     let rebuilding = async {
         let failed = rebuild_on_change(project, &registry, first.sources, watch).await;
@@ -91,6 +124,16 @@ async fn develop(args: &DevArgs, project: &Project, first: Build, watch: FolderW
         ended = serving => ended,
         () = rebuilding => Ok(()),
     }
+}
+
+/// For this user alone, and removed when it is dropped. A host that is killed leaves it behind, with no state
+/// in it.
+fn temporary_folder() -> anyhow::Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("mortise-dev-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .context("cannot make a temporary folder")
 }
 
 /// Never returns but for an error of the machine's: a crate that does not compile is the developer's
@@ -125,15 +168,11 @@ async fn rebuild_on_change(
 }
 
 /// `mortise.toml` of the crate, if there is one, with the flags and the build winning over it.
-fn configuration(args: &DevArgs, project: &Project, build: &Build) -> anyhow::Result<Config> {
+fn configuration(args: &DevArgs, project: &Project, build: &Build, data: PathBuf) -> anyhow::Result<Config> {
     let file = project.dir.join("mortise.toml");
     let overrides = Overrides {
         listen: Some(args.listen),
-        data: Some(
-            args.data
-                .clone()
-                .unwrap_or_else(|| build.target_dir.join("mortise-data")),
-        ),
+        data: Some(data),
         plugins: vec![(project.plugin.clone(), build.component.clone())],
     };
     Ok(Config::load(

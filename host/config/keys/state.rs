@@ -23,6 +23,10 @@ section! {
         "max_scan_entries" => max_scan_entries: usize = count(1000, 1, 100_000);
         /// Bytes of keys and values after which a page of a scan ends.
         "max_scan_bytes" => max_scan_bytes: usize = bytes(4 * MIB, KIB, GIB);
+        /// Threads for long reads. The first 128 keys or 64 KiB of a page of a scan, or of many keys at once, are
+        /// read where the call runs, and what is left on one of these. While all are busy, further ones wait,
+        /// until the deadline of their call.
+        "read_threads" => read_threads: usize = count(4, 1, 256);
         /// The most bytes of keys, values and events that one call may write.
         "max_transaction_bytes" => max_transaction_bytes: usize = bytes(8 * MIB, KIB, 2 * GIB);
         /// The most keys read and written, scans and events in one call.

@@ -29,7 +29,11 @@ mod generated {
     wasmtime::component::bindgen!({
         path: "guest-sdk/wit/v0.1.0",
         world: "plugin",
-        imports: { "mortise:plugin/upstream.call": async },
+        imports: {
+            "mortise:plugin/store.get-many": async,
+            "mortise:plugin/store.scan": async,
+            "mortise:plugin/upstream.call": async,
+        },
         exports: { default: async },
         // For tests of plugins, whose fake host is another process.
         additional_derives: [serde::Serialize, serde::Deserialize],
@@ -249,9 +253,9 @@ impl store::Host for CallState {
         Ok(self.serving()?.transaction.get(&key)?.map(Into::into))
     }
 
-    fn get_many(&mut self, keys: Vec<Vec<u8>>) -> Result<Vec<Option<store::Versioned>>, Error> {
+    async fn get_many(&mut self, keys: Vec<Vec<u8>>) -> Result<Vec<Option<store::Versioned>>, Error> {
         fake_host_answers!(self, "store.get-many", keys);
-        let values = self.serving()?.transaction.get_many(&keys)?;
+        let values = self.serving()?.transaction.get_many(&keys).await?;
         Ok(values.into_iter().map(|value| value.map(Into::into)).collect())
     }
 
@@ -281,9 +285,9 @@ impl store::Host for CallState {
         Ok(self.serving()?.transaction.delete_if(&key, version)?)
     }
 
-    fn scan(&mut self, range: store::Range) -> Result<store::Page, Error> {
+    async fn scan(&mut self, range: store::Range) -> Result<store::Page, Error> {
         fake_host_answers!(self, "store.scan", range);
-        let page = self.serving()?.transaction.scan(&kv::Range {
+        let range = kv::Range {
             start: range.start.into(),
             end: range.end.map(Bytes::from),
             cursor: range.cursor.map(Bytes::from),
@@ -292,7 +296,8 @@ impl store::Host for CallState {
                 store::Direction::Descending => kv::Direction::Descending,
             },
             limit: range.limit,
-        })?;
+        };
+        let page = self.serving()?.transaction.scan(&range).await?;
         let entries = page.entries.into_iter().map(|entry| store::Entry {
             key: entry.key.into(),
             value: entry.value.into(),

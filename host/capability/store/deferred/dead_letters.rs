@@ -44,15 +44,15 @@ impl DeferredCalls {
             }
         };
         let shared = &self.store.shared;
-        let snapshot = shared.durable_snapshot()?;
-        let table = snapshot.host_table().map_err(|e| shared.table_failed(e))?;
-        let bounds = (start.as_ref().map(Vec::as_slice), Bound::Excluded(rows::DEAD.end));
-        let found = table.range::<&[u8]>(bounds).map_err(|e| shared.read_failed(&e))?;
-        let mut entries = Vec::new();
-        for row in found.take(limit.saturating_add(1)) {
-            let (key, row) = row.map_err(|e| shared.read_failed(&e))?;
-            entries.extend(DeadLetter::decode(key.value(), row.value().1));
-        }
+        let between = (start.as_ref().map(Vec::as_slice), Bound::Excluded(rows::DEAD.end));
+        let found = shared
+            .durable_snapshot()?
+            .host_rows(between, limit.saturating_add(1));
+        let found = found.map_err(|e| shared.read_failed(&e))?;
+        let letters = found
+            .iter()
+            .filter_map(|row| DeadLetter::decode(&row.key, &row.value));
+        let mut entries: Vec<_> = letters.collect();
         let more = entries.len() > limit;
         entries.truncate(limit);
         let last = entries.last().map(|letter| letter.id.to_string());
@@ -132,10 +132,9 @@ impl DeferredCalls {
     fn find(&self, id: &CallId) -> Result<Option<DeadLetter>, Error> {
         let key = rows::dead(id);
         let shared = &self.store.shared;
-        let snapshot = shared.durable_snapshot()?;
-        let table = snapshot.host_table().map_err(|e| shared.table_failed(e))?;
-        let row = table.get(&*key).map_err(|e| shared.read_failed(&e))?;
-        Ok(row.and_then(|row| DeadLetter::decode(&key, row.value().1)))
+        let row = shared.durable_snapshot()?.host_row(&key);
+        let row = row.map_err(|e| shared.read_failed(&e))?;
+        Ok(row.and_then(|value| DeadLetter::decode(&key, &value)))
     }
 
     /// Drops the oldest dead letters as far as one more needs room.

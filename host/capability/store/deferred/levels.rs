@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
-
-use redb::ReadTransaction;
+use std::ops::{Bound, ControlFlow, Range};
 
 use super::{DeferredBounds, HostRows, rows};
 use crate::capability::Namespace;
-use crate::capability::store::layout;
+use crate::capability::store::backend::{ReadError, Reader, Table};
+use crate::capability::store::scan::{Direction, Entry};
 
 /// How many there are of something, and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,19 +55,15 @@ pub(in crate::capability::store) struct Levels {
 }
 
 impl Levels {
-    /// Counts what is in the file.
-    pub(in crate::capability::store) fn read(transaction: &ReadTransaction) -> Result<Self, redb::Error> {
-        let table = transaction.open_table(layout::HOST)?;
+    /// Counts what is there.
+    pub(in crate::capability::store) fn read(reader: &dyn Reader) -> Result<Self, ReadError> {
         let mut levels = Self::default();
-        for row in table.range::<&[u8]>(rows::DUE)? {
-            let (key, row) = row?;
-            if let Some((plugin, bytes)) = rows::pending_bytes(key.value(), row.value().1) {
+        each(reader, rows::DUE, |row| {
+            if let Some((plugin, bytes)) = rows::pending_bytes(&row.key, &row.value) {
                 levels.pending.entry(plugin).or_default().add(bytes);
             }
-        }
-        for row in table.range::<&[u8]>(rows::DEAD)? {
-            levels.dead.add(row?.1.value().1.len());
-        }
+        })?;
+        each(reader, rows::DEAD, |row| levels.dead.add(row.value.len()))?;
         Ok(levels)
     }
 
@@ -112,15 +108,25 @@ impl Levels {
 
 /// Counts again what each plugin has pending, from the calls themselves.
 pub(in crate::capability::store) fn recount_pending(
-    transaction: &ReadTransaction,
-) -> Result<BTreeMap<Namespace, Amount>, redb::Error> {
-    let table = transaction.open_table(layout::HOST)?;
+    reader: &dyn Reader,
+) -> Result<BTreeMap<Namespace, Amount>, ReadError> {
     let mut pending: BTreeMap<_, Amount> = BTreeMap::new();
-    for row in table.range::<&[u8]>(rows::CALLS)? {
-        let (key, row) = row?;
-        if let Some(plugin) = rows::plugin_of(key.value()) {
-            pending.entry(plugin).or_default().add(row.value().1.len());
+    each(reader, rows::CALLS, |row| {
+        if let Some(plugin) = rows::plugin_of(&row.key) {
+            pending.entry(plugin).or_default().add(row.value.len());
         }
-    }
+    })?;
     Ok(pending)
+}
+
+/// Visits the host's own rows in a range.
+fn each(reader: &dyn Reader, range: Range<&[u8]>, mut visit: impl FnMut(Entry)) -> Result<(), ReadError> {
+    let Some(rows) = reader.rows(Table::Host)? else {
+        return Ok(());
+    };
+    let between = (Bound::Included(range.start), Bound::Excluded(range.end));
+    rows.scan(between, Direction::Ascending, &mut |row| {
+        visit(row);
+        ControlFlow::Continue(())
+    })
 }

@@ -28,7 +28,7 @@ pub(super) use host_rows::HostRows;
 pub use levels::Amount;
 pub(super) use levels::{Levels, recount_pending};
 pub use queue::{DeferredCalls, Failed, Page};
-pub(super) use rows::{ACKNOWLEDGEMENTS, acknowledged};
+pub(super) use rows::{ACKNOWLEDGEMENTS, acknowledged, nanos};
 
 /// Names a deferred call or a dead letter: 32 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -93,16 +93,10 @@ impl DeferredCalls {
             Bound::Unbounded => Bound::Included(range.start),
             after => after,
         };
-        let snapshot = shared.durable_snapshot()?;
-        let table = snapshot.host_table().map_err(|e| shared.table_failed(e))?;
-        let bounds = (start.as_ref().map(Vec::as_slice), Bound::Excluded(&*range.end));
-        let found = table.range::<&[u8]>(bounds).map_err(|e| shared.read_failed(&e))?;
-        let mut due = Vec::new();
-        for row in found.take(limit) {
-            let (key, _) = row.map_err(|e| shared.read_failed(&e))?;
-            due.extend(rows::read_due(key.value()));
-        }
-        Ok(due)
+        let between = (start.as_ref().map(Vec::as_slice), Bound::Excluded(&*range.end));
+        let found = shared.durable_snapshot()?.host_rows(between, limit);
+        let found = found.map_err(|e| shared.read_failed(&e))?;
+        Ok(found.iter().filter_map(|row| rows::read_due(&row.key)).collect())
     }
 
     /// One call; none if it is settled or cancelled.

@@ -100,7 +100,7 @@ pub(super) fn pending_bytes(key: &[u8], value: &[u8]) -> Option<(Namespace, usiz
 }
 
 /// Nanoseconds since the Unix epoch; the year 2554 is the last.
-pub(super) fn nanos(time: SystemTime) -> u64 {
+pub(in crate::capability::store) fn nanos(time: SystemTime) -> u64 {
     let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
 }

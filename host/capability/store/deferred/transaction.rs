@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::rows;
 use super::{CallId, DeadLetter, DeferredCall, Errand};
 use crate::capability::Error;
-use crate::capability::store::layout;
+use crate::capability::store::outbox::Position;
 use crate::capability::store::transaction::{Transaction, Write};
 
 impl Transaction {
@@ -94,7 +94,7 @@ impl Transaction {
             }
             Errand::Event { sink, position } => {
                 let key = rows::acknowledgement(sink, *position);
-                if self.passed(sink)? >= position.key() || self.read_host(&key)?.is_some() {
+                if self.passed(sink)? >= *position || self.read_host(&key)?.is_some() {
                     return Ok(false);
                 }
                 self.host.put(key, Bytes::new());
@@ -159,21 +159,17 @@ impl Transaction {
             Some(Write::Delete) => return Ok(None),
             None => {}
         }
-        let snapshot = self.pinned_snapshot()?;
-        let table = snapshot.host_table().map_err(|e| self.store.table_failed(e))?;
-        let found = table.get(&**key).map_err(|e| self.store.read_failed(&e))?;
+        let found = self.pinned_snapshot()?.host_row(key);
+        let found = found.map_err(|e| self.store.read_failed(&e))?;
         self.host.reads.add_key(key.clone());
-        Ok(found.map(|row| Bytes::copy_from_slice(row.value().1)))
+        Ok(found)
     }
 
     /// The cursor of a sink, in the same snapshot. Not validated: it passes no event that is not
     /// acknowledged.
-    fn passed(&mut self, sink: &str) -> Result<layout::OutboxKey, Error> {
-        let snapshot = self.pinned_snapshot()?;
-        let cursors = snapshot.read.open_table(layout::CURSORS);
-        let cursors = cursors.map_err(|e| self.store.table_failed(e))?;
-        let cursor = cursors.get(sink).map_err(|e| self.store.read_failed(&e))?;
-        Ok(cursor.map(|row| row.value()).unwrap_or_default())
+    fn passed(&mut self, sink: &str) -> Result<Position, Error> {
+        let cursor = self.pinned_snapshot()?.reader.cursor(sink);
+        cursor.map_err(|e| self.store.read_failed(&e))
     }
 }
 

@@ -1,13 +1,17 @@
 use std::collections::BTreeMap;
+use std::fs;
+use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableHandle};
-
 use crate::capability::Namespace;
+use crate::capability::store::Options;
+use crate::capability::store::backend::redb::{self, Redb};
+use crate::capability::store::backend::{Backend, ReadError, Reader, Table};
 use crate::capability::store::deferred::{Amount, Levels, recount_pending};
-use crate::capability::store::open::{self, OpenError};
-use crate::capability::store::usage::{self, Usage};
-use crate::capability::store::{Options, answers, layout, outbox};
+use crate::capability::store::open::{OpenError, unpanicked};
+use crate::capability::store::outbox::Position;
+use crate::capability::store::scan::Direction;
+use crate::capability::store::usage::Usage;
 
 /// A figure that the store keeps, and that is not what is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +26,7 @@ pub struct Mismatch {
 
 /// Whether there is a store in `directory`.
 pub fn exists(directory: &Path) -> bool {
-    open::path(directory).is_file()
+    redb::path(directory).is_file()
 }
 
 /// Reads the store in `directory` from end to end: every page against its checksum, and what the store counts
@@ -31,13 +35,12 @@ pub fn exists(directory: &Path) -> bool {
 /// # Errors
 /// If a host uses it, or it is damaged.
 pub fn verify(directory: &Path, options: &Options) -> Result<Vec<Mismatch>, OpenError> {
-    with_database(directory, options, |path, database| {
-        let failed = |error: redb::Error| OpenError::redb(path, error);
-        if !database.check_integrity().map_err(|e| failed(e.into()))? {
+    with_store(directory, options, |path, store| {
+        if !store.check().map_err(|e| redb::open_error(path, e))? {
             tracing::warn!("the free space of the file was not as it should be and was repaired");
         }
-        let read = database.begin_read().map_err(|e| failed(e.into()))?;
-        compare(&read).map_err(failed)
+        let compared = store.reader().and_then(|reader| compare(&*reader));
+        compared.map_err(|e| OpenError::read(path, e))
     })
 }
 
@@ -47,51 +50,51 @@ pub fn verify(directory: &Path, options: &Options) -> Result<Vec<Mismatch>, Open
 /// # Errors
 /// If a host uses it, or it is damaged, or the disk fails.
 pub fn compact(directory: &Path, options: &Options) -> Result<(u64, u64), OpenError> {
-    let size = || open::file_bytes(directory).unwrap_or_default();
+    let file = redb::path(directory);
+    let size = || fs::metadata(&file).map_or(0, |file| file.len());
     let before = size();
-    with_database(directory, options, |path, database| {
-        let compacted = database.compact();
-        compacted.map_err(|e| OpenError::redb(path, e.into()))
+    with_store(directory, options, |path, store| {
+        store.compact().map_err(|e| redb::open_error(path, e))
     })?;
     Ok((before, size()))
 }
 
-fn with_database<T>(
+fn with_store<T>(
     directory: &Path,
     options: &Options,
-    work: impl FnOnce(&Path, &mut Database) -> Result<T, OpenError>,
+    work: impl FnOnce(&Path, &mut Redb) -> Result<T, OpenError>,
 ) -> Result<T, OpenError> {
-    let path: PathBuf = open::path(directory);
+    let path: PathBuf = redb::path(directory);
     if !path.is_file() {
         return Err(OpenError::Io {
             path,
             cause: std::io::ErrorKind::NotFound.into(),
         });
     }
-    let _lock = open::lock(directory)?;
-    open::unpanicked(&path, || {
-        let mut writer = open::existing(&path, options)?;
-        let done = work(&path, writer.database())?;
-        writer.close().map_err(|e| OpenError::redb(&path, e))?;
+    let _lock = redb::lock(directory)?;
+    unpanicked(&path, || {
+        let mut store = redb::existing(&path, options)?;
+        let done = work(&path, &mut store)?;
+        store.close().map_err(|e| redb::open_error(&path, e))?;
         Ok(done)
     })
 }
 
-fn compare(read: &ReadTransaction) -> Result<Vec<Mismatch>, redb::Error> {
+fn compare(reader: &dyn Reader) -> Result<Vec<Mismatch>, ReadError> {
     let mut mismatches = Vec::new();
     let mut check = |what: String, kept: u64, counted: u64| {
         if kept != counted {
             mismatches.push(Mismatch { what, kept, counted });
         }
     };
-    let kept = usage::read(read)?;
-    let counted = count(read)?;
+    let state = reader.state()?;
+    let (kept, counted) = (&state.usage, count(reader)?);
     for plugin in kept
         .keys()
         .chain(counted.keys().filter(|plugin| !kept.contains_key(*plugin)))
     {
         let usage = |all: &BTreeMap<_, Usage>| all.get(plugin).copied().unwrap_or_default();
-        let (kept, counted) = (usage(&kept), usage(&counted));
+        let (kept, counted) = (usage(kept), usage(&counted));
         check(format!("keys of {plugin}"), kept.keys, counted.keys);
         check(format!("bytes of {plugin}"), kept.bytes, counted.bytes);
         check(format!("answers of {plugin}"), kept.answers, counted.answers);
@@ -101,7 +104,7 @@ fn compare(read: &ReadTransaction) -> Result<Vec<Mismatch>, redb::Error> {
             counted.answer_bytes,
         );
     }
-    let (kept, counted) = (Levels::read(read)?, recount_pending(read)?);
+    let (kept, counted) = (Levels::read(reader)?, recount_pending(reader)?);
     let kept = kept.pending();
     for plugin in kept
         .keys()
@@ -112,36 +115,34 @@ fn compare(read: &ReadTransaction) -> Result<Vec<Mismatch>, redb::Error> {
         check(format!("timers of {plugin}"), kept.count, counted.count);
         check(format!("bytes of timers of {plugin}"), kept.bytes, counted.bytes);
     }
-    let mut bytes = 0;
-    for row in read.open_table(layout::OUTBOX)?.iter()? {
-        let (_, row) = row?;
-        let (_, _, _, topic, key, payload) = row.value();
-        bytes += outbox::event_bytes(topic, key, payload) as u64;
-    }
-    let kept = read.open_table(layout::META)?.get(layout::META_OUTBOX_BYTES)?;
-    let kept = kept.map_or(0, |row| row.value());
-    check("bytes of undelivered events".into(), kept, bytes);
+    let (mut events, mut bytes) = (0, 0);
+    reader.events(Position::default(), &mut |event| {
+        events += 1;
+        bytes += event.bytes() as u64;
+        ControlFlow::Continue(())
+    })?;
+    check("undelivered events".into(), state.outbox_entries, events);
+    check("bytes of undelivered events".into(), state.outbox_bytes, bytes);
     Ok(mismatches)
 }
 
-fn count(read: &ReadTransaction) -> Result<BTreeMap<Namespace, Usage>, redb::Error> {
+fn count(reader: &dyn Reader) -> Result<BTreeMap<Namespace, Usage>, ReadError> {
     let mut all: BTreeMap<Namespace, Usage> = BTreeMap::new();
-    let of_plugin =
-        |name: &str| Namespace::new(name).map_err(|error| redb::Error::Corrupted(error.to_string()));
-    for table in read.list_tables()?.filter(|table| !table.name().starts_with('/')) {
-        let usage = all.entry(of_plugin(table.name())?).or_default();
-        for row in read.open_table(layout::data(table.name()))?.iter()? {
-            let (key, row) = row?;
-            usage.keys += 1;
-            usage.bytes += (key.value().len() + row.value().1.len()) as u64;
+    for plugin in reader.plugins()? {
+        let usage = all.entry(plugin.clone()).or_default();
+        if let Some(rows) = reader.rows(Table::Plugin(&plugin))? {
+            let everything = (Bound::Unbounded, Bound::Unbounded);
+            rows.scan(everything, Direction::Ascending, &mut |entry| {
+                usage.add_entry(&entry.key, entry.value.len());
+                ControlFlow::Continue(())
+            })?;
         }
     }
-    for row in read.open_table(layout::ANSWERS)?.iter()? {
-        let (_, row) = row?;
-        let (_, plugin, answer) = row.value();
-        let usage = all.entry(of_plugin(plugin)?).or_default();
-        usage.answers += 1;
-        usage.answer_bytes += answers::counted_bytes(answer);
-    }
+    reader.answers(&mut |(_, recorded)| {
+        all.entry(recorded.plugin)
+            .or_default()
+            .add_answer(&recorded.answer);
+        ControlFlow::Continue(())
+    })?;
     Ok(all)
 }

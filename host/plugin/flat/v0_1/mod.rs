@@ -141,6 +141,8 @@ fn add_call(linker: &mut Linker<CallState>) -> Result<()> {
     Ok(())
 }
 
+type ScanArguments = (u32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32);
+
 fn add_store(linker: &mut Linker<CallState>) -> Result<()> {
     linker.func_wrap(
         STORE,
@@ -152,14 +154,16 @@ fn add_store(linker: &mut Linker<CallState>) -> Result<()> {
             guest.answer(at, value)
         },
     )?;
-    linker.func_wrap(
+    linker.func_wrap_async(
         STORE,
         "get-many",
-        |mut caller: Host<'_>, keys: u32, count: u32, at: u32| {
-            let guest = Guest::of(&mut caller)?;
-            let keys = guest.arguments().list(keys, count)?;
-            let values = store::Host::get_many(guest.state, keys);
-            guest.answer(at, values)
+        |mut caller: Host<'_>, (keys, count, at): (u32, u32, u32)| {
+            Box::new(async move {
+                let guest = Guest::of(&mut caller)?;
+                let keys = guest.arguments().list(keys, count)?;
+                let values = store::Host::get_many(guest.state, keys).await;
+                Guest::of(&mut caller)?.answer(at, values)
+            })
         },
     )?;
     linker.func_wrap(
@@ -224,21 +228,10 @@ fn add_store(linker: &mut Linker<CallState>) -> Result<()> {
             guest.answer(at, deleted)
         },
     )?;
-    linker.func_wrap(
-        STORE,
-        "scan",
-        |mut caller: Host<'_>,
-         start: u32,
-         start_bytes: u32,
-         has_end: u32,
-         end: u32,
-         end_bytes: u32,
-         has_cursor: u32,
-         cursor: u32,
-         cursor_bytes: u32,
-         direction: u32,
-         limit: u32,
-         at: u32| {
+    linker.func_wrap_async(STORE, "scan", |mut caller: Host<'_>, arguments: ScanArguments| {
+        Box::new(async move {
+            let (start, start_bytes, has_end, end, end_bytes, ..) = arguments;
+            let (.., has_cursor, cursor, cursor_bytes, direction, limit, at) = arguments;
             let guest = Guest::of(&mut caller)?;
             let mut arguments = guest.arguments();
             let range = store::Range {
@@ -248,10 +241,10 @@ fn add_store(linker: &mut Linker<CallState>) -> Result<()> {
                 direction: store::Direction::of_case(direction)?,
                 limit,
             };
-            let page = store::Host::scan(guest.state, range);
-            guest.answer(at, page)
-        },
-    )?;
+            let page = store::Host::scan(guest.state, range).await;
+            Guest::of(&mut caller)?.answer(at, page)
+        })
+    })?;
     Ok(())
 }
 

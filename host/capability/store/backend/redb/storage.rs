@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::StorageBackend;
 
 use super::layout;
-use super::open::OpenError;
+use super::open::open_error;
+use crate::capability::store::open::OpenError;
 
 /// How every store begins.
 const MAGIC: &[u8; 8] = b"mortise\0";
@@ -63,7 +64,7 @@ impl Storage {
 
     /// Refuses what is no store of this format.
     pub(super) fn open(path: &Path, backend: Box<dyn StorageBackend>) -> Result<Arc<Self>, OpenError> {
-        let failed = |error: io::Error| OpenError::redb(path, error.into());
+        let failed = |error: io::Error| open_error(path, error);
         let storage = Self::new(backend);
         let length = storage.backend.len().map_err(failed)?;
         let mut header = [0; 16];
@@ -75,10 +76,7 @@ impl Storage {
             magic if magic == MAGIC => u64::from_le_bytes(format.try_into().unwrap_or_default()),
             magic if magic.starts_with(BARE_DATABASE) => BARE_FORMAT,
             _ => {
-                return Err(OpenError::Corrupt {
-                    path: path.to_owned(),
-                    cause: "it does not begin as a store does".into(),
-                });
+                return Err(OpenError::corrupt(path, "it does not begin as a store does"));
             }
         };
         if found != layout::FORMAT_VERSION {
@@ -89,10 +87,7 @@ impl Storage {
         }
         // redb would make a new database of nothing.
         if length <= DATABASE_OFFSET {
-            return Err(OpenError::Corrupt {
-                path: path.to_owned(),
-                cause: "it was cut off".into(),
-            });
+            return Err(OpenError::corrupt(path, "it was cut off"));
         }
         Ok(storage)
     }

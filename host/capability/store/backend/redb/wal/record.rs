@@ -6,6 +6,7 @@ use prost::Message;
 
 use crate::capability::Namespace;
 use crate::capability::store::answers::StagedAnswer;
+use crate::capability::store::backend::{Batch, State};
 use crate::capability::store::change::{Accepted, Change};
 use crate::capability::store::deferred::HostRows;
 use crate::capability::store::outbox::{Position, StagedEvent};
@@ -13,16 +14,16 @@ use crate::capability::store::transaction::Write;
 
 /// A batch of commits, as it is in the log.
 #[derive(Clone, PartialEq, Message)]
-pub(in crate::capability::store) struct Record {
+pub(in crate::capability::store::backend::redb) struct Record {
     /// When it was accepted, in nanoseconds since the Unix epoch.
     #[prost(uint64, tag = "1")]
-    pub(in crate::capability::store) time: u64,
+    pub(in crate::capability::store::backend::redb) time: u64,
     /// Of the last commit, in this batch or before it.
     #[prost(uint64, tag = "2")]
-    pub(in crate::capability::store) sequence: u64,
+    pub(in crate::capability::store::backend::redb) sequence: u64,
     /// With the events of this batch.
     #[prost(uint64, tag = "3")]
-    pub(in crate::capability::store) outbox_bytes: u64,
+    pub(in crate::capability::store::backend::redb) outbox_bytes: u64,
     #[prost(message, repeated, tag = "4")]
     commits: Vec<CommitRecord>,
     /// All of them, if any has moved.
@@ -84,35 +85,31 @@ struct Cursor {
 }
 
 impl Record {
-    pub(in crate::capability::store) fn new(
-        time: u64,
-        sequence: u64,
-        outbox_bytes: u64,
-        accepted: &[Accepted],
-        cursors: Option<&BTreeMap<Arc<str>, Position>>,
-    ) -> Self {
+    pub(in crate::capability::store::backend::redb) fn new(batch: &Batch<'_>, state: &State) -> Self {
         let cursor = |(sink, position): (&Arc<str>, &Position)| Cursor {
             sink: sink.to_string(),
             sequence: position.sequence,
             index: position.index,
         };
         Self {
-            time,
-            sequence,
-            outbox_bytes,
-            commits: accepted.iter().map(CommitRecord::new).collect(),
-            cursors: cursors.map(|cursors| Cursors {
-                cursors: cursors.iter().map(cursor).collect(),
+            time: batch.time,
+            sequence: state.sequence,
+            outbox_bytes: state.outbox_bytes,
+            commits: batch.accepted.iter().map(CommitRecord::new).collect(),
+            cursors: batch.cursors_moved.then(|| Cursors {
+                cursors: state.cursors.iter().map(cursor).collect(),
             }),
         }
     }
 
     /// None if it was written by another version.
-    pub(in crate::capability::store) fn accepted(&self) -> Option<Vec<Accepted>> {
+    pub(in crate::capability::store::backend::redb) fn accepted(&self) -> Option<Vec<Accepted>> {
         self.commits.iter().map(CommitRecord::accepted).collect()
     }
 
-    pub(in crate::capability::store) fn cursors(&self) -> Option<BTreeMap<Arc<str>, Position>> {
+    pub(in crate::capability::store::backend::redb) fn cursors(
+        &self,
+    ) -> Option<BTreeMap<Arc<str>, Position>> {
         let cursors = self.cursors.as_ref()?.cursors.iter();
         Some(
             cursors

@@ -10,7 +10,7 @@ use crate::capability::directory::create_private;
 const LOCK: &str = "store.lock";
 
 /// Keeps other processes out of a directory, until it is dropped or the process ends, however that ends.
-pub(super) struct DirectoryLock(File);
+pub(in crate::capability::store) struct DirectoryLock(File);
 
 pub(super) enum LockError {
     /// Another process has the directory.

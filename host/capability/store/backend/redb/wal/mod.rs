@@ -73,9 +73,9 @@ impl Wal {
         Ok(Some(record))
     }
 
-    /// Whether `record` finds room.
-    pub(super) fn has_room(&self, record: &[u8]) -> bool {
-        self.end + (HEAD_BYTES + record.len()) as u64 <= self.max_bytes
+    /// Whether a record of `bytes` finds room.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.end + (HEAD_BYTES + bytes) as u64 <= self.max_bytes
     }
 
     /// Writes `record`, for which there is room.

@@ -3,8 +3,10 @@
 
 use redb::TableDefinition;
 
+use crate::capability::store::usage::Usage;
+
 /// The version of everything below. It changes when an older host could not read what a newer one writes.
-pub(super) const FORMAT_VERSION: u64 = 3;
+pub(in crate::capability::store) const FORMAT_VERSION: u64 = 3;
 
 /// Single numbers, by the keys below.
 pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("/meta");
@@ -44,6 +46,10 @@ pub(super) const HOST: TableDefinition<'static, &'static [u8], DataRow> = TableD
 pub(super) type UsageRow = (u64, u64, u64, u64);
 /// By the plugin's name.
 pub(super) const USAGE: TableDefinition<'static, &str, UsageRow> = TableDefinition::new("/usage");
+
+pub(super) fn usage(usage: Usage) -> UsageRow {
+    (usage.keys, usage.bytes, usage.answers, usage.answer_bytes)
+}
 
 /// When it was recorded, in nanoseconds since the Unix epoch; the plugin; the answer.
 pub(super) type AnswerRow = (u64, &'static str, &'static [u8]);

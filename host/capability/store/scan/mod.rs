@@ -1,13 +1,15 @@
-use std::cmp::Ordering;
-use std::iter::Peekable;
+mod parts;
+
 use std::ops::Bound;
 
 use bytes::Bytes;
-use redb::StorageError;
 
 use super::read_set::{End, successor};
-use super::transaction::{Transaction, Versioned};
+use super::reads::Most;
+use super::transaction::Transaction;
+use super::unavailable;
 use crate::capability::Error;
+use parts::Scan;
 
 /// A part of the key space, read page by page.
 #[derive(Debug, Clone)]
@@ -53,26 +55,81 @@ pub struct Entry {
     pub version: u64,
 }
 
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.value.len()
+    }
+}
+
 impl Transaction {
     /// One page of `range`, the transaction's own writes included.
     ///
     /// What counts as read, for validation, is the range as far as the page goes, not beyond it.
     ///
+    /// A long page is read to its end on one of [a few threads](super::Options::read_threads), for which it may
+    /// have to wait. Dropping the future ends either. It is to be awaited within a runtime of tokio.
+    ///
     /// # Errors
     /// If the range is reversed, the limit is 0, the cursor is not one that a page of this range and
     /// direction gave, a key is too long, the call does too much, or the store is unavailable.
-    pub fn scan(&mut self, range: &Range) -> Result<Page, Error> {
+    pub async fn scan(&mut self, range: &Range) -> Result<Page, Error> {
+        let Some(mut scan) = self.begin_scan(range)? else {
+            return Ok(Page::default());
+        };
+        let mut part = scan.next_part(Most::AT_ONCE);
+        let mut rows = part.read(&|| false);
+        loop {
+            scan.take(rows.map_err(|e| self.store.read_failed(&e))?, &self.writes);
+            if scan.is_complete() {
+                return Ok(self.end_scan(scan));
+            }
+            part = scan.next_part(Most::ALL);
+            let read = self.store.read_threads.run(move |gone| part.read(gone)).await;
+            rows = read.ok_or_else(unavailable)?;
+        }
+    }
+
+    /// The same on the calling thread, however long it takes.
+    ///
+    /// # Errors
+    /// As those of [`scan`](Self::scan).
+    pub fn blocking_scan(&mut self, range: &Range) -> Result<Page, Error> {
+        let Some(mut scan) = self.begin_scan(range)? else {
+            return Ok(Page::default());
+        };
+        loop {
+            let rows = scan.next_part(Most::ALL).read(&|| false);
+            scan.take(rows.map_err(|e| self.store.read_failed(&e))?, &self.writes);
+            if scan.is_complete() {
+                return Ok(self.end_scan(scan));
+            }
+        }
+    }
+
+    /// None if there is nothing in the range.
+    fn begin_scan(&mut self, range: &Range) -> Result<Option<Scan>, Error> {
         self.count_operations(1)?;
         self.check_range(range)?;
         if range.end.as_ref() == Some(&range.start) {
-            return Ok(Page::default());
+            return Ok(None);
         }
         let bounds = remaining(range)?;
-        let page = self.collect(range, &bounds)?;
+        let limits = &self.plugin.bounds;
+        let most = Most {
+            count: limits.max_page_entries.min(range.limit as usize),
+            bytes: limits.max_page_bytes,
+        };
+        let rows = self.rows()?.cloned();
+        Ok(Some(Scan::new(rows, range.direction, bounds, most)))
+    }
+
+    fn end_scan(&mut self, scan: Scan) -> Page {
+        let (direction, bounds) = (scan.direction, scan.bounds.clone());
+        let page = scan.into_page();
         if self.validates_reads() {
-            self.remember(range.direction, bounds, &page);
+            self.remember(direction, bounds, &page);
         }
-        Ok(page)
+        page
     }
 
     fn check_range(&self, range: &Range) -> Result<(), Error> {
@@ -89,51 +146,6 @@ impl Transaction {
             return Err(Error::invalid("the limit of a scan must be at least 1"));
         }
         Ok(())
-    }
-
-    fn collect(&mut self, range: &Range, bounds: &Bounds) -> Result<Page, Error> {
-        let bounds_of_page = &self.plugin.bounds;
-        let max_entries = bounds_of_page.max_page_entries.min(range.limit as usize);
-        let max_bytes = bounds_of_page.max_page_bytes;
-        let stored = match self.table()? {
-            Some(table) => Some(
-                table
-                    .range::<&[u8]>(borrowed(bounds))
-                    .map_err(|e| self.store.read_failed(&e))?,
-            ),
-            None => None,
-        };
-        let stored = stored.into_iter().flatten().map(|row| {
-            let (key, value) = row?;
-            let (version, value) = value.value();
-            let value = Versioned {
-                value: Bytes::copy_from_slice(value),
-                version,
-            };
-            Ok((Bytes::copy_from_slice(key.value()), Some(value)))
-        });
-        let staged = self.writes.range::<[u8], _>(borrowed(bounds));
-        let staged = staged.map(|(key, write)| Ok((key.clone(), write.versioned())));
-        let mut rows: Merge<'_> = match range.direction {
-            Direction::Ascending => Merge::new(stored, staged, Ordering::Less),
-            Direction::Descending => Merge::new(stored.rev(), staged.rev(), Ordering::Greater),
-        };
-
-        let mut page = Page::default();
-        let mut bytes = 0;
-        while page.entries.len() < max_entries && bytes < max_bytes {
-            let Some(row) = rows.next() else { return Ok(page) };
-            let (key, value) = row.map_err(|e| self.store.read_failed(&e))?;
-            if let Some(Versioned { value, version }) = value {
-                bytes += key.len() + value.len();
-                page.entries.push(Entry { key, value, version });
-            }
-        }
-        page.cursor = page
-            .entries
-            .last()
-            .map(|last| encode_cursor(range.direction, &last.key));
-        Ok(page)
     }
 
     fn remember(&mut self, direction: Direction, (lower, upper): Bounds, page: &Page) {
@@ -210,50 +222,5 @@ fn decode_cursor(range: &Range, cursor: &Bytes) -> Result<Bytes, Error> {
         Ok(last)
     } else {
         Err(foreign())
-    }
-}
-
-/// A key and its value; none if the transaction deletes it.
-type Row = Result<(Bytes, Option<Versioned>), StorageError>;
-
-/// Rows of the snapshot and of the transaction as one ordered sequence; where both have a key, the
-/// transaction's row counts.
-struct Merge<'a> {
-    stored: Peekable<Box<dyn Iterator<Item = Row> + 'a>>,
-    staged: Peekable<Box<dyn Iterator<Item = Row> + 'a>>,
-    first: Ordering,
-}
-
-impl<'a> Merge<'a> {
-    fn new(
-        stored: impl Iterator<Item = Row> + 'a,
-        staged: impl Iterator<Item = Row> + 'a,
-        first: Ordering,
-    ) -> Self {
-        let boxed_stored: Box<dyn Iterator<Item = Row> + 'a> = Box::new(stored);
-        let boxed_staged: Box<dyn Iterator<Item = Row> + 'a> = Box::new(staged);
-        Self {
-            stored: boxed_stored.peekable(),
-            staged: boxed_staged.peekable(),
-            first,
-        }
-    }
-}
-
-impl Iterator for Merge<'_> {
-    type Item = Row;
-
-    fn next(&mut self) -> Option<Row> {
-        let (Some(Ok((stored, _))), Some(Ok((staged, _)))) = (self.stored.peek(), self.staged.peek()) else {
-            return self.stored.next().or_else(|| self.staged.next());
-        };
-        let order = stored.cmp(staged);
-        if order == self.first {
-            return self.stored.next();
-        }
-        if order == Ordering::Equal {
-            self.stored.next();
-        }
-        self.staged.next()
     }
 }
