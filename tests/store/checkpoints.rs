@@ -100,17 +100,12 @@ async fn tools_see_what_is_in_the_log_only() {
         leave_everything(&store, number).await;
     }
     assert!(store.metrics().log_bytes.value() > 0);
-    let tools: [(&str, fn(&Path)); 2] = [
-        ("verified", |left| {
-            assert_eq!(verify(left, &Options::default()).unwrap(), []);
-        }),
-        ("compacted", |left| {
-            compact(left, &Options::default()).unwrap();
-        }),
-    ];
-    for (what, tool) in tools {
+    for what in ["verified", "compacted"] {
         let left = killed(directory.path());
-        tool(left.path());
+        match what {
+            "verified" => assert_eq!(verify(left.path(), &Options::default()).unwrap(), []),
+            _ => drop(compact(left.path(), &Options::default()).unwrap()),
+        }
         let again = open(left.path());
         assert_everything(&again, 4, what);
         leave_everything(&again, 5).await;
