@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use mortise::capability::events::{Relay, RelayOptions};
-use mortise::capability::store::{Options, Store, verify};
+use mortise::capability::store::{Options, Store, compact, verify};
 
 use crate::support::*;
 
@@ -65,7 +65,7 @@ fn assert_everything(store: &Store, last: u8, what: &str) {
     let answer = read(store).recorded_answer([last; 32]).unwrap();
     assert_eq!(answer, Some(bytes(&format!("answer {last}"))), "{what}");
     let stats = store.view().unwrap().stats();
-    assert_eq!(stats.sequence, u64::from(last) + 1, "{what}");
+    assert!(stats.sequence > u64::from(last), "{what}");
     assert_eq!(stats.undelivered, u64::from(last) + 1, "{what}");
     let pending = store.deferred().pending()[&order()];
     assert_eq!(pending.count, u64::from(last) + 1, "{what}");
@@ -91,6 +91,7 @@ async fn a_kill_after_any_commit_loses_nothing_of_it() {
     }
 }
 
+/// Each of them is the first to open it after the kill.
 #[tokio::test]
 async fn tools_see_what_is_in_the_log_only() {
     let directory = tempfile::tempdir().unwrap();
@@ -98,10 +99,19 @@ async fn tools_see_what_is_in_the_log_only() {
     for number in 0..5 {
         leave_everything(&store, number).await;
     }
-    let left = killed(directory.path());
-    assert_eq!(verify(left.path(), &Options::default()).unwrap(), []);
-    mortise::capability::store::compact(left.path(), &Options::default()).unwrap();
-    assert_everything(&open(left.path()), 4, "compacted");
+    assert!(store.metrics().log_bytes.value() > 0);
+    for what in ["verified", "compacted"] {
+        let left = killed(directory.path());
+        match what {
+            "verified" => assert_eq!(verify(left.path(), &Options::default()).unwrap(), []),
+            _ => drop(compact(left.path(), &Options::default()).unwrap()),
+        }
+        let again = open(left.path());
+        assert_everything(&again, 4, what);
+        leave_everything(&again, 5).await;
+        let left = killed(left.path());
+        assert_everything(&open(left.path()), 5, what);
+    }
 }
 
 /// The log of a store is no log of its backup, nor of what is restored over it.

@@ -16,6 +16,7 @@ mod delivery;
 #[path = "../support/disk.rs"]
 mod disk;
 mod failures;
+mod log;
 mod long_reads;
 mod model;
 mod opening;

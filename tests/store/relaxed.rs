@@ -8,12 +8,13 @@ use mortise::capability::store::{Access, Durability, Options, PluginOptions, Sto
 use mortise::capability::timers::{TimerOptions, Timers};
 
 use crate::consumer::{Consumer, add_one};
-use crate::power::Disk;
+use crate::log::Disk;
 use crate::support::*;
 
-const HOUR: Duration = Duration::from_secs(3_600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
-fn relaxed(window: Duration) -> Options {
+/// The plugin of most tests waits for no disk.
+pub(crate) fn relaxed(window: Duration) -> Options {
     let plugin = PluginOptions {
         durability: Durability::Relaxed,
         ..PluginOptions::default()
@@ -39,7 +40,7 @@ async fn make_room(store: &Store) {
 }
 
 /// Of a plugin that waits for the disk.
-fn careful(store: &Store) -> Transaction {
+pub(crate) fn careful(store: &Store) -> Transaction {
     let mut transaction = store.begin(&Namespace::new("careful").unwrap(), Access::ReadWrite);
     put(&mut transaction, "a", "1");
     transaction
@@ -118,6 +119,19 @@ fn crash(disk: &Disk) -> Store {
 }
 
 #[tokio::test]
+async fn a_backup_has_what_is_on_the_disk() {
+    let store = on(&Faults::default(), HOUR);
+    set(&store, &[("a", "1")]).await;
+    commit(&store, careful(&store)).await.unwrap();
+    set(&store, &[("a", "2")]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let view = store.view().unwrap();
+    view.back_up(&directory.path().join("store.redb")).unwrap();
+    let restored = Store::open(directory.path(), Options::default()).unwrap();
+    assert_eq!(get(&mut read(&restored), "a").as_deref(), Some("1"));
+}
+
+#[tokio::test]
 async fn events_are_delivered_only_from_the_disk() {
     let faults = Faults::default();
     let store = on(&faults, HOUR);
@@ -158,6 +172,8 @@ fn counting(store: &Store) -> Timers {
 async fn timers_are_called_only_from_the_disk() {
     let disk = Disk::new(1);
     let store = Store::on_storage(disk.clone(), relaxed(HOUR)).unwrap();
+    // The first record of a log is brought to the disk, whoever waits for it.
+    commit(&store, careful(&store)).await.unwrap();
     let timers = counting(&store);
     let mut transaction = write(&store);
     schedule(&mut transaction, SystemTime::now());

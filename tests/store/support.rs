@@ -224,18 +224,23 @@ pub(crate) fn keys_sink() -> (Box<dyn Sink>, tokio::sync::mpsc::UnboundedReceive
 /// The database in the file of a store that is closed.
 pub(crate) fn database(file: &Path) -> redb::Database {
     let file = File::options().read(true).write(true).open(file).unwrap();
+    database_on(FileBackend::new(file).unwrap())
+}
+
+/// The database on the storage of a store that is closed.
+pub(crate) fn database_on(storage: impl StorageBackend) -> redb::Database {
     redb::Builder::new()
-        .create_with_backend(DatabasePart(FileBackend::new(file).unwrap()))
+        .create_with_backend(DatabasePart(storage))
         .unwrap()
 }
 
 /// What follows the log.
 #[derive(Debug)]
-struct DatabasePart(FileBackend);
+struct DatabasePart<S>(S);
 
 const LOG_BYTES: u64 = 4 << 20;
 
-impl StorageBackend for DatabasePart {
+impl<S: StorageBackend> StorageBackend for DatabasePart<S> {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.len()? - LOG_BYTES)
     }

@@ -10,8 +10,9 @@
 //!          snapshot + staged writes              ▲ withdrawn by dropping     └ point of no return
 //! ```
 //!
-//! Commits are totally ordered and numbered from 1. A read/write transaction is placed at its commit, a
-//! read-only one at its snapshot, which contains every commit acknowledged before its first read.
+//! Commits are totally ordered and numbered from 1. No number is given twice: after a crash, which may have
+//! lost relaxed commits that others have seen, some are left out. A read/write transaction is placed at its
+//! commit, a read-only one at its snapshot, which contains every commit acknowledged before its first read.
 //!
 //! What all that is kept in is a `backend::Backend`: a file (`backend::redb`), or memory
 //! (`backend::memory`).

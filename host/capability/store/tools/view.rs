@@ -17,7 +17,7 @@ pub struct View {
 /// What is in a store.
 #[derive(Debug, Clone)]
 pub struct Stats {
-    /// The number of the last commit.
+    /// The highest number that a commit may have.
     pub sequence: u64,
     /// What each plugin keeps.
     pub usage: BTreeMap<Namespace, Usage>,

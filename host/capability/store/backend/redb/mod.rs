@@ -24,7 +24,7 @@ pub(in crate::capability::store) use open::{
     existing, file, lasting_storage, lock, open_error, path, storage,
 };
 
-use self::storage::Storage;
+use self::storage::{LOG_BYTES, Storage};
 use super::{Backend, Batch, Reader, State, WriteError};
 use super::{Cause, ReadError};
 use reader::DatabaseReader;
@@ -52,6 +52,9 @@ impl Redb {
     /// Brings into the database what the log has and it lacks. `state` is that of the database, which has
     /// `logged` records of the log.
     ///
+    /// A log that is not empty then begins anew, under another key: what follows a record that was torn must
+    /// not come back when the same is committed again.
+    ///
     /// # Errors
     /// If the log cannot be read or written, or was written by another version.
     fn recover(&mut self, logged: u64, mut state: State) -> Result<(), redb::Error> {
@@ -59,8 +62,7 @@ impl Redb {
         while let Some(record) = self.wal.next()? {
             records.push(record);
         }
-        // Also where the log has less: then another one may have been there before.
-        if self.wal.records() == logged {
+        if self.wal.records() == 0 && logged == 0 {
             return Ok(());
         }
         let unreadable = || redb::Error::Corrupted("its log holds what this host does not write".into());
@@ -81,6 +83,11 @@ impl Redb {
             (state.sequence, state.outbox_bytes) = (record.sequence, record.outbox_bytes);
             apply::batch(&transaction, &batch, &mut state)?;
         }
+        // Relaxed commits whose numbers were seen, as versions, may be lost: fewer than the log has bytes.
+        let sequence = state.sequence + LOG_BYTES;
+        transaction
+            .open_table(layout::META)?
+            .insert(layout::META_SEQUENCE, sequence)?;
         self.begin_log(transaction).map_err(|error| match error {
             Failed::BeforeCommit(error) | Failed::DuringCommit(error) => error,
         })
@@ -111,16 +118,18 @@ impl Redb {
             self.begin_log(transaction)?;
             return Ok(true);
         }
+        // The first record always is: a log that is found empty has lost none.
+        let durable = batch.durable || self.wal.records() == 0;
         let transaction = self.begin(Durability::None).map_err(Failed::before)?;
         apply::batch(&transaction, batch, state)
             .and_then(|()| count_logged(&transaction, self.wal.records() + 1))
             .map_err(Failed::before)?;
         self.wal.append(&record.encode_to_vec()).map_err(Failed::during)?;
-        if batch.durable {
+        if durable {
             self.wal.sync().map_err(Failed::during)?;
         }
         transaction.commit().map_err(Failed::during)?;
-        Ok(batch.durable)
+        Ok(durable)
     }
 
     /// Quick repair, which brings two-phase commit with it, costs a second fsync and the saving of the
