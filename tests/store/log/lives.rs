@@ -119,12 +119,12 @@ impl History {
 
     /// The store holds what it did after some transaction, no earlier one than was acknowledged. What comes
     /// after it has never been.
-    fn check(&mut self, store: &Store, what: &str) {
+    async fn check(&mut self, store: &Store, what: &str) {
         let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();
         let (mut last, mut found) = (0, Contents::new());
         for plugin in [order(), waiting()] {
             let mut reader = store.begin(&plugin, Access::ReadOnly);
-            for entry in reader.scan(&everything()).unwrap().entries {
+            for entry in reader.scan(&everything()).await.unwrap().entries {
                 match text(&entry.key) {
                     key if key == LAST => last = last.max(text(&entry.value).parse().unwrap()),
                     key => drop(found.insert((plugin.clone(), key), text(&entry.value))),
@@ -228,10 +228,10 @@ async fn any_lives_one_after_the_other_leave_what_was_acknowledged() {
         let mut history = History::new();
         for life in 0..LIVES {
             let store = begin(&disk, &mut history, &mut random);
-            history.check(&store, &format!("disk {seed}, life {life}"));
+            history.check(&store, &format!("disk {seed}, life {life}")).await;
             disk = live(disk, store, &mut history, &mut random).await;
         }
-        history.check(&open(&disk), &format!("disk {seed}"));
+        history.check(&open(&disk), &format!("disk {seed}")).await;
         assert_whole(&disk, &format!("disk {seed}"));
     }
 }

@@ -149,7 +149,7 @@ async fn a_batch_too_large_for_the_log_comes_after_all_relaxed_ones_or_not_at_al
         assert!(!done || log_bytes(&store) == 0, "it was a checkpoint");
         store.close();
         disk.cut_power();
-        let found = keys(&read(&open(&disk)).scan(&everything()).unwrap().entries);
+        let found = keys(&read(&open(&disk)).scan(&everything()).await.unwrap().entries);
         let all = [&BEFORE[..], &["5", "6"]].concat();
         assert!(
             found.iter().eq(&all[..found.len()]) && found.len() != 5,

@@ -75,7 +75,7 @@ async fn what_the_database_writes_between_checkpoints_counts_for_nothing() {
         }
         let cut = disk.after_power_cut(|_| random.random());
         for crashed in [disk.killed(), disk.without_power(), cut] {
-            let entries = read(&open(&crashed)).scan(&everything()).unwrap().entries;
+            let entries = read(&open(&crashed)).scan(&everything()).await.unwrap().entries;
             let found = entries.iter().map(|entry| (&*entry.key, &*entry.value));
             let expected = expected
                 .iter()
