@@ -122,8 +122,8 @@ async fn what_is_ephemeral_works_like_the_rest_and_leaves_nothing_behind() {
         }
         assert!(!Path::new(data).join("store").exists());
         dev.stop().await;
-        assert_eq!(entries(temporary.path()), [PathBuf::new(); 0]);
-        assert_eq!(entries(folder.path()), [PathBuf::new(); 0]);
+        assert_eq!(entries(temporary.path()), Vec::<PathBuf>::new());
+        assert_eq!(entries(folder.path()), Vec::<PathBuf>::new());
     }
 }
 
