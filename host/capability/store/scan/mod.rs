@@ -51,7 +51,7 @@ pub struct Entry {
     pub key: Bytes,
     /// The value.
     pub value: Bytes,
-    /// As in [`Versioned::version`].
+    /// As in [`Versioned::version`](super::Versioned::version).
     pub version: u64,
 }
 
