@@ -14,10 +14,32 @@ pub(crate) struct Faults {
     fail_sync: Arc<AtomicBool>,
     fail_write: Arc<AtomicBool>,
     fail_read: Arc<AtomicBool>,
-    stalled: Arc<(Mutex<bool>, Condvar)>,
-    waiting: Arc<AtomicBool>,
-    stalled_reads: Arc<(Mutex<bool>, Condvar)>,
-    waiting_read: Arc<AtomicBool>,
+    fsyncs: Arc<Gate>,
+    blocking_reads: Arc<Gate>,
+}
+
+/// Where operations wait while it is shut.
+#[derive(Debug, Default)]
+struct Gate {
+    shut: Mutex<bool>,
+    opened: Condvar,
+    waiting: AtomicBool,
+}
+
+impl Gate {
+    fn shut(self: &Arc<Self>) -> Stalled {
+        *self.shut.lock() = true;
+        Stalled(self.clone())
+    }
+
+    fn pass(&self) {
+        let mut shut = self.shut.lock();
+        if *shut {
+            self.waiting.store(true, Ordering::SeqCst);
+            self.opened.wait_while(&mut shut, |shut| *shut);
+            self.waiting.store(false, Ordering::SeqCst);
+        }
+    }
 }
 
 impl Faults {
@@ -49,23 +71,22 @@ impl Faults {
 
     /// Makes every fsync wait, until the guard is dropped.
     pub(crate) fn stall(&self) -> Stalled {
-        *self.stalled.0.lock() = true;
-        Stalled(self.clone())
+        self.fsyncs.shut()
     }
 
     /// Makes every read wait that is on a thread of tokio's, until the guard is dropped. Where the test's own
     /// thread is the only one of its runtime, these are the threads for what blocks.
-    pub(crate) fn stall_blocking_reads(&self) -> StalledReads {
-        *self.stalled_reads.0.lock() = true;
-        StalledReads(self.clone())
+    pub(crate) fn stall_blocking_reads(&self) -> Stalled {
+        self.blocking_reads.shut()
     }
 }
 
+/// Operations of a kind wait until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Stalled(Faults);
+pub(crate) struct Stalled(Arc<Gate>);
 
 impl Stalled {
-    /// Whether an fsync has begun and does not end.
+    /// Whether one has begun and does not end.
     pub(crate) fn holds(&self) -> bool {
         self.0.waiting.load(Ordering::SeqCst)
     }
@@ -73,25 +94,8 @@ impl Stalled {
 
 impl Drop for Stalled {
     fn drop(&mut self) {
-        *self.0.stalled.0.lock() = false;
-        self.0.stalled.1.notify_all();
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct StalledReads(Faults);
-
-impl StalledReads {
-    /// Whether a read has begun and does not end.
-    pub(crate) fn holds(&self) -> bool {
-        self.0.waiting_read.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for StalledReads {
-    fn drop(&mut self) {
-        *self.0.stalled_reads.0.lock() = false;
-        self.0.stalled_reads.1.notify_all();
+        *self.0.shut.lock() = false;
+        self.0.opened.notify_all();
     }
 }
 
@@ -114,17 +118,12 @@ impl StorageBackend for Disk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        let (stalled, changed) = &*self.faults.stalled_reads;
         let is_tokios = thread::current()
             .name()
             .is_some_and(|name| name.starts_with("tokio-"));
-        let mut stalled = stalled.lock();
-        if *stalled && is_tokios {
-            self.faults.waiting_read.store(true, Ordering::SeqCst);
-            changed.wait_while(&mut stalled, |stalled| *stalled);
-            self.faults.waiting_read.store(false, Ordering::SeqCst);
+        if is_tokios {
+            self.faults.blocking_reads.pass();
         }
-        drop(stalled);
         failing(&self.faults.fail_read)?;
         self.memory.read(offset, out)
     }
@@ -134,10 +133,7 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> std::io::Result<()> {
-        let (stalled, changed) = &*self.faults.stalled;
-        self.faults.waiting.store(true, Ordering::SeqCst);
-        changed.wait_while(&mut stalled.lock(), |stalled| *stalled);
-        self.faults.waiting.store(false, Ordering::SeqCst);
+        self.faults.fsyncs.pass();
         failing(&self.faults.fail_sync)?;
         self.memory.sync_data()
     }
