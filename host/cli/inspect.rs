@@ -49,6 +49,8 @@ pub struct Inspection {
     pub config: Vec<ConfigKey>,
     /// How its program is linked to the host: `direct`, or `component` and why.
     pub linking: String,
+    /// What gives each call a fresh sandbox: they are `renewed` after a call, or `made` for each.
+    pub sandboxes: String,
     /// The size of the file in bytes.
     pub size_bytes: u64,
     /// `sha256:` and the digest of the file in hexadecimal.
@@ -167,6 +169,7 @@ impl Inspection {
                 None => "direct".to_owned(),
                 Some(unfit) => format!("component, because {unfit}"),
             },
+            sandboxes: if inspected.renews { "renewed" } else { "made" }.to_owned(),
             size_bytes: artifact.bytes.len() as u64,
             digest: artifact.digest.to_string(),
         }
@@ -182,6 +185,7 @@ impl Inspection {
         line("version", &self.version);
         line("contract", &self.contract);
         line("linking", &self.linking);
+        line("sandboxes", &self.sandboxes);
         line("size", &format!("{} bytes", self.size_bytes));
         line("digest", &self.digest);
         for (service, label) in self.services.iter().zip(labels("services")) {

@@ -44,7 +44,7 @@ pub struct Generation {
     /// As many as the description has.
     pub(super) methods: Vec<Method>,
     pub(super) share: Arc<Share>,
-    /// Present with `isolation = "reuse"`.
+    /// Present with `isolation = "reuse"`, and where sandboxes can be made as new.
     pub(super) pool: Option<Pool>,
     /// Runs calls instead of the program, in benchmarks.
     pub(super) native: Option<NativeHandler>,
@@ -96,7 +96,8 @@ impl Generation {
         }
     }
 
-    /// Runs one attempt in a sandbox: a fresh one, or with `isolation = "reuse"` an idle one.
+    /// Runs one attempt in a sandbox: one in which nothing is left of any other, or with `isolation = "reuse"`
+    /// one that has served others.
     ///
     /// # Errors
     /// If there is no sandbox, the guest traps or its answer is too large. The sandbox is gone then, as it is

@@ -24,7 +24,7 @@ use crate::plugin::engine::Engine;
 use crate::plugin::flat::Unfit;
 use crate::plugin::instance::Program;
 use crate::plugin::limits::SandboxLimits;
-use crate::plugin::pool::{Pool, ReusePolicy};
+use crate::plugin::pool::{IdleSlots, Pool, ReusePolicy};
 use crate::plugin::state::PluginContext;
 use crate::plugin::stdio::LogLimits;
 use crate::plugin::under_test::UnderTest;
@@ -121,6 +121,8 @@ pub struct Inspected {
     pub description: Description,
     /// Why it is run as the component that it is; none if its program is linked to the host directly.
     pub unfit: Option<Unfit>,
+    /// Whether its sandboxes are renewed after a call, or else made anew for each.
+    pub renews: bool,
 }
 
 /// Everything that loading needs and generations share.
@@ -138,7 +140,7 @@ pub struct Loader {
     /// Bounds on the metadata of answers.
     pub metadata: MetadataLimits,
     /// Slots for idle sandboxes of all pools together.
-    pub idle_slots: Arc<Semaphore>,
+    pub idle_slots: Arc<IdleSlots>,
     /// One component compiles at a time: a swap must leave the serving threads their cores.
     compiling: Arc<Semaphore>,
     native: OnceLock<NativeHandler>,
@@ -162,7 +164,7 @@ impl Loader {
             upstreams,
             log,
             metadata,
-            idle_slots: Arc::new(Semaphore::new(idle_slots)),
+            idle_slots: Arc::new(IdleSlots::new(idle_slots)),
             compiling: Arc::new(Semaphore::new(1)),
             native: OnceLock::new(),
         }
@@ -236,14 +238,16 @@ impl Loader {
             metrics: Arc::new(metrics),
             context: Arc::new(context),
             share: plugin.share.clone(),
-            pool: (plugin.config.isolation == Isolation::Reuse).then(|| {
-                let policy = ReusePolicy {
+            pool: match plugin.config.isolation {
+                Isolation::Reuse => Some(ReusePolicy {
+                    renewed: false,
                     max_calls: plugin.config.max_reuse_calls,
                     max_age: plugin.config.max_reuse_age,
                     max_idle_memory: plugin.config.max_memory_bytes / 2,
-                };
-                Pool::new(policy, self.idle_slots.clone())
-            }),
+                }),
+                Isolation::Call => program.renews().then_some(ReusePolicy::RENEWED),
+            }
+            .map(|policy| Pool::new(policy, self.idle_slots.clone())),
             native: self.native.get().copied(),
             program: Some(program),
         }
@@ -252,9 +256,15 @@ impl Loader {
     /// What an artifact says of itself, whatever the operator allows.
     pub async fn inspect(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Inspected, LoadError> {
         let Prepared {
-            description, unfit, ..
+            program,
+            description,
+            unfit,
         } = self.prepare(artifact, plugin).await?;
-        Ok(Inspected { description, unfit })
+        Ok(Inspected {
+            description,
+            unfit,
+            renews: program.renews(),
+        })
     }
 
     async fn prepare(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Prepared, LoadError> {

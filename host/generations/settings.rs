@@ -20,6 +20,10 @@ use crate::policy::MethodPolicies;
 /// Sandboxes besides those of calls: plugins that describe themselves while they load.
 const LOADING_SANDBOXES: usize = 8;
 
+/// Renewed sandboxes that are kept, per thread that serves: calls take them and bring them back in turn, so that
+/// few are idle at any moment.
+const RENEWED_PER_WORKER: usize = 16;
+
 impl PluginSettings {
     /// Every `[plugins.NAME]`, in the order of their names.
     ///
@@ -46,12 +50,13 @@ impl Loader {
     /// If the address space or the cache folder cannot be had.
     pub fn for_serving(config: &Config) -> anyhow::Result<Self> {
         let calls = config.server.max_concurrent_calls;
-        // Pools of `isolation = "reuse"` keep sandboxes beyond those that calls use.
-        let reuses = config
-            .plugins
-            .values()
-            .any(|plugin| plugin.isolation == Isolation::Reuse);
-        let idle = if reuses { calls } else { 0 };
+        // Pools keep sandboxes beyond those that calls use.
+        let mut plugins = config.plugins.values();
+        let idle = if plugins.any(|plugin| plugin.isolation == Isolation::Reuse) {
+            calls
+        } else {
+            calls.min(RENEWED_PER_WORKER * worker_threads(config))
+        };
         let engine = engine(config, calls + idle)
             .with_context(|| format!("cannot reserve {} sandboxes", calls + idle))
             .context("lower server.max_concurrent_calls, or allow the process more address space")?;

@@ -106,6 +106,14 @@ impl Program {
             .unwrap_or_else(|_| Err(wasmtime::Error::msg("describe took longer than 1 second")))
     }
 
+    /// Whether sandboxes of it can be made as new after a call.
+    pub fn renews(&self) -> bool {
+        match &self.linked {
+            Linked::Component(_) => false,
+            Linked::Flat(program) => program.renews(),
+        }
+    }
+
     /// Where calls of it go on that compute for long.
     pub fn background(&self) -> &Background {
         self.engine.background()
@@ -176,7 +184,16 @@ impl Instance {
         }
     }
 
-    /// Makes a reused sandbox ready for its next call.
+    /// After a call that ended well: makes the sandbox as new, so that nothing of any earlier call is in it. False
+    /// if that cannot be done, and it is to be dropped.
+    pub fn renew(&mut self) -> bool {
+        match &mut self.guest {
+            Guest::Component(_) => false,
+            Guest::Flat(instance) => instance.renew(&mut self.store),
+        }
+    }
+
+    /// Makes an idle sandbox ready for its next call.
     pub fn begin(&mut self, attempt: Box<Attempt>, slices: Slices) {
         self.store.data_mut().begin(attempt, slices);
     }

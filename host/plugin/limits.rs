@@ -32,6 +32,14 @@ impl Limiter {
         }
     }
 
+    /// Of a sandbox that is as fresh, and has so much memory already.
+    pub fn with_memory(limits: SandboxLimits, memory_bytes: usize) -> Self {
+        Self {
+            memory_bytes,
+            ..Self::new(limits)
+        }
+    }
+
     /// A reused sandbox begins its next call: what earlier ones were refused is not its fault, nor their growth.
     pub fn begin_call(&mut self) {
         self.memory_refused = false;

@@ -182,6 +182,15 @@ impl CallState {
         self.attempt = Some(attempt);
     }
 
+    /// The sandbox was made as new, and holds `flat` now: of earlier calls nothing is kept but how much memory it
+    /// has.
+    pub fn renew(&mut self, flat: flat::Sandbox) {
+        let mut renewed = Self::new(self.plugin.clone(), None, Slices::default());
+        renewed.limiter = Limiter::with_memory(self.plugin.sandbox, self.limiter.memory_bytes());
+        renewed.flat = flat;
+        *self = renewed;
+    }
+
     /// Ends the call: logs what is left to log and hands back the attempt. Dropping the state does the same
     /// for a guest that was cut off.
     pub fn finish(&mut self) -> Option<Box<Attempt>> {

@@ -20,9 +20,10 @@ section! {
         /// The plugin's component, a `.wasm` file. When the file is replaced the host loads it and moves
         /// new calls to it. Two names may share a file. The flag `--plugin NAME=FILE` wins over this key.
         "file" => file: PathBuf = path_to("file", "");
-        /// `call` gives every call a fresh sandbox, in which nothing survives. `reuse` lets a sandbox serve
-        /// calls one after another, which is faster, and keeps what the plugin leaves in memory from one
-        /// caller's call to the next.
+        /// `call` gives every call a sandbox in which nothing of any other call is: a new one, or one whose
+        /// memory and globals were put back to what they were before its first call. `reuse` lets a sandbox serve
+        /// calls one after another as they leave it, which is faster, and keeps what the plugin leaves in memory
+        /// from one caller's call to the next.
         "isolation" => isolation: Isolation = choice(Isolation::Call);
         /// `auto` links the plugin's program to the host directly if its component is put together as the
         /// usual tools do it, which makes a fresh sandbox cost a fraction. `component` runs it as the component

@@ -115,7 +115,7 @@ table! {
 
     /// Sandboxes that exist: running, idle, and of plugins that describe themselves.
     SANDBOXES = Gauge "mortise_sandboxes" [];
-    /// Sandboxes of isolation = "reuse" that wait for their next call.
+    /// Sandboxes that wait for their next call: renewed ones, or those of isolation = "reuse".
     SANDBOXES_IDLE = Gauge "mortise_sandboxes_idle" ["plugin", "generation"];
     /// Time that sandboxes held a processor: made, running the plugin's code, and in the host functions it calls.
     GUEST_CPU_SECONDS = Counter "mortise_guest_cpu_seconds" ["plugin", "generation", "method"];

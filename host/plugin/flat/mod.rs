@@ -7,7 +7,7 @@
 //!
 //! The reading order: `outline` and `shape` find the main module, or say why there is none for this path;
 //! `rewrite` adds to it what makes room in its own memory; `guest` is what a host function sees of its
-//! caller; `abi` moves values; `v0_1` and `wasi` are the functions.
+//! caller; `abi` moves values; `v0_1` and `wasi` are the functions; `renewal` makes a used instance as new.
 //!
 //! What holds for the component path holds here: every address, length and case that comes from the guest is
 //! checked, a guest that breaks the rules traps, and what an import can make the host copy is bounded. What
@@ -19,6 +19,7 @@ pub(crate) mod fuzzing;
 mod guest;
 mod module;
 mod outline;
+mod renewal;
 mod rewrite;
 mod shape;
 #[cfg(test)]
@@ -28,16 +29,18 @@ mod wasi;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use wasmparser::Validator;
-use wasmtime::{Engine, Extern, InstancePre, Linker, Module, ModuleExport, Store, TypedFunc};
+use wasmtime::{Engine, Extern, InstancePre, Linker, Memory, Module, ModuleExport, Store, TypedFunc};
 
 pub use guest::Sandbox;
 
 use super::bindings::v0_1::{Status, handler};
 use super::state::CallState;
 use abi::Reader;
+use renewal::Renewal;
 use shape::Exports;
 
 /// Why a component takes the component path.
@@ -104,6 +107,7 @@ pub struct Program {
     instance: InstancePre<CallState>,
     memory: ModuleExport,
     handle: ModuleExport,
+    renewal: Option<Arc<Renewal>>,
 }
 
 impl Program {
@@ -117,8 +121,14 @@ impl Program {
         Ok(Self {
             memory: export("memory")?,
             handle: export(rewrite::HANDLE)?,
+            renewal: Renewal::of(module),
             instance: linker.instantiate_pre(module)?,
         })
+    }
+
+    /// Whether its instances can be made as new after a call.
+    pub fn renews(&self) -> bool {
+        self.renewal.is_some()
     }
 
     /// A fresh sandbox.
@@ -135,7 +145,15 @@ impl Program {
             .and_then(Extern::into_func)
             .ok_or_else(missing)?
             .typed(&*store)?;
-        Ok(Instance { instance, handle })
+        if let Some(renewal) = &self.renewal {
+            renewal.remember(store, instance, memory);
+        }
+        Ok(Instance {
+            instance,
+            memory,
+            handle,
+            renewal: self.renewal.clone(),
+        })
     }
 }
 
@@ -172,7 +190,9 @@ fn add_abi(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
 /// An instance of a main module.
 pub struct Instance {
     instance: wasmtime::Instance,
+    memory: Memory,
     handle: TypedFunc<(u32, u32), ()>,
+    renewal: Option<Arc<Renewal>>,
 }
 
 impl Instance {
@@ -191,6 +211,18 @@ impl Instance {
         self.handle.call_async(&mut *store, (method, bytes)).await?;
         let answer = store.data_mut().flat.answered();
         answer.ok_or_else(|| wasmtime::Error::msg("the handler returned without an answer"))
+    }
+
+    /// Makes it as it was before its first call. False if that cannot be done; it is given up then.
+    pub fn renew(&self, store: &mut Store<CallState>) -> bool {
+        let Some(renewal) = &self.renewal else {
+            return false;
+        };
+        let renewed = renewal.renew(store, self.instance, self.memory);
+        if renewed {
+            store.data_mut().renew(Sandbox::of(self.memory));
+        }
+        renewed
     }
 
     /// Asks the plugin for its description.

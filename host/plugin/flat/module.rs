@@ -16,6 +16,10 @@ pub(super) struct MainModule<'a> {
     signatures: Vec<Option<FuncType>>,
     /// The types of all functions, imported ones first.
     function_types: Vec<u32>,
+    /// Indices of those that can change.
+    pub(super) mutable_globals: Vec<u32>,
+    /// Whether those are numbers, all of them.
+    pub(super) numeric_globals: bool,
     exports: HashMap<&'a str, (ExternalKind, u32)>,
 }
 
@@ -31,7 +35,10 @@ impl<'a> MainModule<'a> {
     /// Reads the outer parts of a valid module.
     pub(super) fn parse(module: &'a [u8]) -> Result<Self, Unfit> {
         let malformed = |_| Unfit::because("its main module is malformed");
-        let mut main = Self::default();
+        let mut main = Self {
+            numeric_globals: true,
+            ..Self::default()
+        };
         let mut memories = 0;
         for payload in Parser::new(0).parse_all(module) {
             match payload.map_err(malformed)? {
@@ -73,6 +80,16 @@ impl<'a> MainModule<'a> {
                             return Err(Unfit::because("its memory is not an ordinary one"));
                         }
                         memories += 1;
+                    }
+                }
+                // None is imported.
+                Payload::GlobalSection(section) => {
+                    for (index, global) in (0..).zip(section) {
+                        let ty = global.map_err(malformed)?.ty;
+                        if ty.mutable {
+                            main.mutable_globals.push(index);
+                            main.numeric_globals &= !matches!(ty.content_type, ValType::Ref(_));
+                        }
                     }
                 }
                 Payload::ExportSection(section) => {

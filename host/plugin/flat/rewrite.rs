@@ -10,6 +10,8 @@
 //! - An import whose answer needs room becomes a function that calls the import, and then makes as much room
 //!   as the host asks for, as often as it does.
 //!
+//! Where an instance can be renewed (`renewal.rs`), what that needs is exported.
+//!
 //! Nothing of the program itself changes but the numbers of the functions it calls.
 
 use std::ops::Range;
@@ -23,6 +25,7 @@ use wasmparser::{Parser, Payload};
 
 use super::Unfit;
 use super::module::MainModule;
+use super::renewal;
 use super::shape::{Exports, REALLOC};
 
 /// Serves a call: `(method: i32, request-bytes: i32)`.
@@ -31,6 +34,14 @@ pub(super) const HANDLE: &str = "mortise:handle";
 /// What describes the plugin, and what comes after that if anything does: the program's own functions.
 pub(super) const DESCRIBE: &str = "mortise:describe";
 pub(super) const AFTER_DESCRIBE: &str = "mortise:after-describe";
+
+/// The memory once more, if instances can be renewed by restoring it and the mutable globals.
+pub(super) const RENEWABLE: &str = "mortise:renewable";
+
+/// The name of a mutable global, by its place among them, in a module that can be renewed.
+pub(super) fn global(place: usize) -> String {
+    format!("mortise:global-{place}")
+}
 
 /// Where what the added functions need of the host is imported from.
 pub(super) const HOST: &str = "mortise:flat";
@@ -94,9 +105,10 @@ pub(super) fn with_abi(
         describe: moved(exported(&exports.describe, 0, 1)?),
         after_describe: after(&exports.after_describe)?,
     };
-    if [HANDLE, DESCRIBE, AFTER_DESCRIBE]
+    if [HANDLE, DESCRIBE, AFTER_DESCRIBE, RENEWABLE]
         .iter()
         .any(|name| main.exports(name))
+        || main.exports(&global(0))
         || main.imports.iter().any(|import| import.module == HOST)
     {
         return Err(Unfit::because("its main module uses names of the host"));
@@ -120,6 +132,7 @@ pub(super) fn with_abi(
         first_added,
         called,
         roomy,
+        renewable: main.numeric_globals && renewal::is_possible(module)?,
         main: &main,
     };
     let mut rewritten = Module::new();
@@ -143,6 +156,7 @@ struct Encoder<'m, 'a> {
     first_added: u32,
     called: Called,
     roomy: Vec<Roomy>,
+    renewable: bool,
     main: &'m MainModule<'a>,
 }
 
@@ -291,6 +305,12 @@ impl Reencode for Encoder<'_, '_> {
         exports.export(DESCRIBE, ExportKind::Func, self.called.describe);
         if let Some(after) = self.called.after_describe {
             exports.export(AFTER_DESCRIBE, ExportKind::Func, after);
+        }
+        if self.renewable {
+            exports.export(RENEWABLE, ExportKind::Memory, 0);
+            for (place, index) in self.main.mutable_globals.iter().enumerate() {
+                exports.export(&global(place), ExportKind::Global, *index);
+            }
         }
         Ok(())
     }

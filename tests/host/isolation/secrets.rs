@@ -3,7 +3,8 @@
 //! Every call first counts what it finds, then grows its memory and its table and looks there too, and at last
 //! writes secrets over all of it. Any two calls of a slot of the pool therefore tell whether something is left
 //! of the first one: in memory that is reset by copying and in memory that goes back to the kernel, in a slot
-//! that serves the same plugin again and in one that served another.
+//! that serves the same plugin again and in one that served another, in sandboxes that are made anew and in those
+//! that are renewed.
 
 use std::path::Path;
 
@@ -73,28 +74,40 @@ struct Hider {
     /// Of 64 KiB, at first and more.
     pages: u32,
     more_pages: u32,
+    /// Whether it hides them in its table too, for which its sandboxes are never renewed.
+    tables: bool,
 }
 
-/// Small ones are reset by copying, the rest of large ones is dropped; the hog takes all it may, so that
+/// One that changes neither its table nor the size of its memory is renewed. Small ones are reset by copying, the rest of large ones is dropped; the hog takes all it may, so that
 /// every slot is large once.
-const HIDERS: [Hider; 3] = [
+const HIDERS: [Hider; 4] = [
+    Hider {
+        name: "renewed",
+        service: "Renewed",
+        pages: 2,
+        more_pages: 0,
+        tables: false,
+    },
     Hider {
         name: "small",
         service: "Small",
         pages: 2,
         more_pages: 0,
+        tables: true,
     },
     Hider {
         name: "large",
         service: "Large",
         pages: 10,
         more_pages: 2,
+        tables: true,
     },
     Hider {
         name: "hog",
         service: "Hog",
         pages: 3,
         more_pages: 29,
+        tables: false,
     },
 ];
 
@@ -108,7 +121,10 @@ impl Hider {
         let service = format!("secrets.{linking}.{service}");
         let file = folder.join(format!("{name}-{linking}.wasm"));
         self.crafted(&service).write_to(&file);
-        assert_eq!(inspect(&file)["linking"], "direct", "it can be linked either way");
+        let inspection = inspect(&file);
+        assert_eq!(inspection["linking"], "direct", "it can be linked either way");
+        let sandboxes = if self.tables { "made" } else { "renewed" };
+        assert_eq!(inspection["sandboxes"], sandboxes, "{name}");
         let plugin = Plugin::crafted(&format!("{name}-{linking}"), &service, &file, isolation)
             .replace("linking", format_args!("{linking:?}"))
             .key("max_memory_bytes", MEMORY);
@@ -119,7 +135,13 @@ impl Hider {
         let more = self.more_pages;
         // In the code alone, never in memory before a guest writes it: no request has it.
         let mark = rand::random::<u64>() | 1;
+        let (grow, fill) = if self.tables {
+            (GROW_TABLE, FILL_TABLE)
+        } else {
+            ("", "")
+        };
         let hide = HIDE.replace("MORE", &more.to_string());
+        let hide = hide.replace("GROW_TABLE", grow).replace("FILL_TABLE", fill);
         let mut crafted = Crafted::serving(service, &[("Hide", &hide)]);
         crafted.pages = self.pages;
         crafted.wit = WIT;
@@ -204,6 +226,9 @@ const FIELDS: &str = r#"
       (i32.store8 (local.get $at) (i32.or (i32.shl (local.get $tag) (i32.const 3)) (i32.const 1)))
       (i64.store offset=1 align=1 (local.get $at) (local.get $value)))"#;
 
+const GROW_TABLE: &str = "(drop (table.grow $table (ref.null func) (i32.const 100)))";
+const FILL_TABLE: &str = "(table.fill $table (i32.const 0) (ref.func $hidden) (table.size $table))";
+
 const HIDE: &str = r#"
     (local $nonce i64) (local $heap i32) (local $bytes i32)
     (local $secrets i64) (local $dirty i64) (local $grown i64)
@@ -223,7 +248,7 @@ const HIDE: &str = r#"
     (local.set $handle (i64.extend_i32_u (call $subscribe (i64.const 0))))
     (drop (memory.grow (i32.const MORE)))
     (local.set $grown (call $count_dirty (local.get $bytes) (call $bytes)))
-    (drop (table.grow $table (ref.null func) (i32.const 100)))
+    GROW_TABLE
     (local.set $elements (call $count_elements))
 
     (call $hide (i32.const 16) (i32.const 2032) (local.get $nonce))
@@ -231,7 +256,7 @@ const HIDE: &str = r#"
     (call $hide (local.get $heap) (call $bytes) (local.get $nonce))
     (global.set $hidden_long (local.get $nonce))
     (global.set $hidden_double (f64.const 1))
-    (table.fill $table (i32.const 0) (ref.func $hidden) (table.size $table))
+    FILL_TABLE
     (drop (call $subscribe (i64.const 0)))
     (call $get (local.get $heap) (i32.const 512) (i32.const 16))
     (call $add_trailing (i32.const 3080) (i32.const 10) (i32.add (local.get $heap) (i32.const 8)) (i32.const 8)
@@ -312,6 +337,13 @@ async fn with_call_no_secret_outlives_its_call_under_load() {
     let largest = seen.iter().map(|(_, found)| found.bytes).max();
     assert_eq!(largest, Some(MEMORY as u64), "the hog had all it may have");
     assert_eq!(seen.len(), CALLERS * CALLS_EACH);
+    // What is idle was renewed, and serves again.
+    let idle = host.metrics().await;
+    let idle = |plugin: &str| idle.sum("mortise_sandboxes_idle", &[("plugin", plugin)]);
+    assert!(idle("renewed-auto") >= 1.0);
+    for made in ["renewed-component", "small-auto", "large-auto", "hog-auto"] {
+        assert_eq!(idle(made), 0.0, "{made}");
+    }
     host.stop().await;
 }
 
@@ -319,8 +351,9 @@ async fn with_call_no_secret_outlives_its_call_under_load() {
 #[tokio::test]
 async fn with_reuse_secrets_are_found() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let [small, large, _] = HIDERS;
+    let [renewed, small, large, _] = HIDERS;
     for (hider, linking) in [
+        (renewed, "auto"),
         (small, "auto"),
         (small, "component"),
         (large, "auto"),
@@ -340,9 +373,10 @@ async fn with_reuse_secrets_are_found() {
         };
         assert!(first.nothing(), "{path}: {first:?}");
         assert!(second.secrets > 0 && second.dirty > 0, "{path}: {second:?}");
+        let elements = if hider.tables { 108 } else { 0 };
         assert_eq!(
             (second.statics, second.globals, second.elements),
-            (1, 1, 108),
+            (1, 1, elements),
             "{path}"
         );
         assert!(second.handle > first.handle, "{path}: {first:?} {second:?}");

@@ -1,5 +1,6 @@
 //! Both ways to run a plugin against each other: whatever a guest asks and answers, and wherever it makes room, a
-//! component and its program linked directly understand the same, and stop it for the same reasons.
+//! component and its program linked directly understand the same, and stop it for the same reasons; and a sandbox
+//! that was renewed is as good as a new one.
 //!
 //! The guest is a puppet (`puppet.rs`): what its imports are called with, where its `cabi_realloc` makes room, and
 //! what its handler returns, all stands in the request.
@@ -22,6 +23,7 @@ use crate::fuzzing::{Input, Target, block_on};
 use crate::metadata::MetadataLimits;
 use crate::plugin::artifact::Artifact;
 use crate::plugin::background::Slices;
+use crate::plugin::bindings::v0_1::Status;
 use crate::plugin::compiled::{Compiled, Form};
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::instance::{Program, Trapped};
@@ -162,8 +164,11 @@ fn run(data: &[u8]) {
     request.truncate(MAX_REQUEST_BYTES);
     request.resize(request.len().max(MEMORY), 0);
     let request = Bytes::from(request);
-    let component = block_on(outcome(&LINKED.component, request.clone(), &answers));
-    let flat = block_on(outcome(&LINKED.flat, request, &answers));
+    let (component, _) = block_on(outcomes(&LINKED.component, request.clone(), &answers));
+    let (flat, renewed) = block_on(outcomes(&LINKED.flat, request, &answers));
+    if let Some(renewed) = renewed {
+        assert_eq!(renewed, flat, "in a renewed sandbox, and in a new one");
+    }
     if let (Ok(Ok(flat)), Ok(Ok(component))) = (&flat.ended, &component.ended) {
         // Shorter to read than two answers.
         let differs = flat
@@ -182,22 +187,30 @@ fn run(data: &[u8]) {
     assert_eq!(flat, component, "linked directly, and as a component");
 }
 
-async fn outcome(program: &Program, request: Bytes, answers: &[u8]) -> Outcome {
+/// Of a call in a new sandbox, and of the same call in this sandbox renewed, if it ended and can be.
+async fn outcomes(program: &Program, request: Bytes, answers: &[u8]) -> (Outcome, Option<Outcome>) {
     let asked = Arc::default();
     let scripted = Scripted {
         answers: answers.to_vec(),
         asked: Arc::clone(&asked),
     };
     let state = CallState::new(Arc::new(context(scripted)), None, Slices::default());
-    let ended = match program.instantiate(state).await {
-        Ok(mut instance) => instance.handle(0, request).await,
-        Err(trapped) => Err(trapped),
+    let outcome = |ended: Result<Result<Vec<u8>, Status>, Trapped>| Outcome {
+        ended: ended
+            .map(|answered| answered.map_err(|status| format!("{status:?}")))
+            .map_err(|trapped| Stopped::of(&trapped)),
+        asked: std::mem::take(&mut *asked.lock()),
     };
-    let ended = ended
-        .map(|answered| answered.map_err(|status| format!("{status:?}")))
-        .map_err(|trapped| Stopped::of(&trapped));
-    let asked = std::mem::take(&mut *asked.lock());
-    Outcome { ended, asked }
+    let mut instance = match program.instantiate(state).await {
+        Ok(instance) => instance,
+        Err(trapped) => return (outcome(Err(trapped)), None),
+    };
+    let first = outcome(instance.handle(0, request.clone()).await);
+    if first.ended.is_err() || !program.renews() {
+        return (first, None);
+    }
+    assert!(instance.renew(), "its memory has not grown");
+    (first, Some(outcome(instance.handle(0, request).await)))
 }
 
 fn context(scripted: Scripted) -> PluginContext {

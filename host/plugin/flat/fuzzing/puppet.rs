@@ -45,7 +45,7 @@ fn seeds_reach_every_import_and_its_answer() {
     for (number, (interface, function, _)) in IMPORTS.iter().enumerate() {
         let mut request = Script::new(&memory).step(number).request;
         request.resize(request.len().max(MEMORY), 0);
-        let outcome = block_on(outcome(&LINKED.flat, request.into(), &[1; 64]));
+        let (outcome, _) = block_on(outcomes(&LINKED.flat, request.into(), &[1; 64]));
         let asked: Vec<_> = outcome.asked.iter().map(|(asked, _)| asked.as_str()).collect();
         assert_eq!(asked, [format!("{interface}.{function}")], "{:?}", outcome.ended);
         let answer = outcome.ended.expect("no trap").expect("its memory");
