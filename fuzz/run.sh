@@ -19,7 +19,8 @@ if ! command -v "${CXX:-c++}" > /dev/null; then
 fi
 
 export RUSTC_WORKSPACE_WRAPPER=$PWD/fuzz/instrument.sh
-cargo build --quiet --package mortise-fuzz --features libfuzzer
+# Of the whole workspace, so that dependencies have the features that the tests have built them with.
+cargo build --quiet --workspace --bin mortise-fuzz --features mortise-fuzz/libfuzzer
 program=${CARGO_TARGET_DIR:-target}/debug/mortise-fuzz
 
 if [ "${1:-}" = list ]; then

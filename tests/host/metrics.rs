@@ -92,7 +92,8 @@ async fn every_documented_metric_has_its_value() {
     let mut during = Held::of(host.metrics().await);
     during.is(&table::CALLS_IN_FLIGHT, &["caller", CALLER], 1.0);
     during.is_within(&table::CALLS_ADMITTED, &[], 1.0, 2.0);
-    during.is_within(&table::SANDBOXES, &[], 1.0, 2.0);
+    let idle = during.page.sum("mortise_sandboxes_idle", &[]);
+    during.is_within(&table::SANDBOXES, &[], idle + 1.0, idle + 2.0);
     leave.notify_one();
     holding.await.expect("no panic").expect("answered");
 
@@ -183,9 +184,9 @@ fn calls_are_counted(held: &mut Held, retries: f64) {
     held.is(&table::CALLS_ADMITTED, &[], 0.0);
     held.is(&table::CALLS_ADMITTED_MAX, &[], 1000.0);
 
-    // 200 ms of an endless loop, and no more than what the calls took in all, on as many threads.
+    // Of the 200 ms of an endless loop at least the first slices; the rest is run when nothing else is.
     let looped = held.value(&table::GUEST_CPU_SECONDS, &["faults", FAULTS, &method("Loop")]);
-    assert!(looped > 0.01, "{looped}");
+    assert!(looped > 0.001, "{looped}");
     held.is_within(
         &table::GUEST_CPU_SECONDS,
         &["faults", FAULTS, &method("Sleep")],
@@ -217,7 +218,8 @@ fn generations_are_counted(held: &mut Held) {
     );
     held.is_at_least(&table::GUEST_MEMORY_GROWTHS, &memory, 1.0);
     // The watch may be having a look at a component.
-    held.is_within(&table::SANDBOXES, &[], 0.0, 1.0);
+    let idle = held.page.sum("mortise_sandboxes_idle", &[]);
+    held.is_within(&table::SANDBOXES, &[], idle, idle + 1.0);
     held.is(&table::SANDBOXES_IDLE, &["faults", FAULTS_2], 0.0);
 
     held.is(&table::LIVE_GENERATION, &["caller"], 1.0);
