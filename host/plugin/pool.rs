@@ -163,14 +163,19 @@ impl Pool {
     /// Puts a sandbox back after a call that it served to its end, or retires it.
     pub fn put(&self, mut sandbox: Reusable) {
         sandbox.calls += 1;
-        let fit = sandbox.calls < self.policy.max_calls
-            && sandbox.born.elapsed() < self.policy.max_age
-            && sandbox.instance.memory_bytes() <= self.policy.max_idle_memory
-            && (!self.policy.renewed || sandbox.instance.renew());
+        let policy = &self.policy;
+        let fit = sandbox.calls < policy.max_calls
+            && sandbox.born.elapsed() < policy.max_age
+            && sandbox.instance.memory_bytes() <= policy.max_idle_memory
+            // It could not be made smaller, and is not worth another's slot.
+            && !(policy.renewed && sandbox.instance.memory_growths() > 0);
         if !fit {
             return;
         }
-        if let Some(slot) = self.slots.take(&self.idle) {
+        let Some(slot) = self.slots.take(&self.idle) else {
+            return;
+        };
+        if !policy.renewed || sandbox.instance.renew() {
             self.idle.lock().push_back(Idle { sandbox, slot });
         }
     }

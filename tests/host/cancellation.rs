@@ -227,7 +227,11 @@ async fn a_thousand_loops_cancelled_at_once_leave_the_host_idle(isolation: Isola
     })
     .await;
     println!("the host was seen idle after {:?}", left.elapsed());
-    assert_eq!(sandboxes_in_use(&host).await, 0.0);
+    // On a busy machine the last of them may not have had its last turn yet, and take no time meanwhile.
+    until_some("no sandbox in use", async || {
+        (sandboxes_in_use(&host).await == 0.0).then_some(())
+    })
+    .await;
 
     // Every permit and every sandbox is back.
     let calls: Vec<_> = (0..LOOPS)
