@@ -1,8 +1,8 @@
 //! The baseline: the order plugin's own rules behind a plain tonic server, which keeps the same rows in the
-//! same store and publishes the same events.
+//! same store, publishes the same events and logs the same line.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -54,6 +54,12 @@ impl pb::order_service_server::OrderService for Orders {
         let order = place::place(request.into_inner(), "USD", now);
         let order = order.map_err(|_| Status::invalid_argument("Invalid order data"))?;
         let (transaction, order) = self.insert(order)?;
+        tracing::info!(
+            order_id = order.order_id,
+            total = order.total,
+            currency = order.currency,
+            "order created"
+        );
         let committed = self.store.commit(transaction).await;
         committed.map_err(|error| Status::unavailable(error.to_string()))?;
         answer(pb::OrderResponse {
@@ -126,11 +132,18 @@ fn listed(customer: &str, order: &pb::Order) -> Vec<u8> {
 /// Starts this program as the server, on data of its own.
 pub(crate) fn start(data: &Path) -> Server {
     let program = std::env::current_exe().expect("this program");
-    Server::announced(Command::new(program).args([ARGUMENT.as_ref(), data.as_os_str()]))
+    let mut command = Command::new(program);
+    command.args([ARGUMENT.as_ref(), data.as_os_str()]);
+    // Its log goes where the host's goes.
+    Server::announced(command.stderr(Stdio::null()))
 }
 
 /// Serves until it is killed, on a port that it prints.
 pub(crate) fn serve(data: &Path) {
+    tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let store = Store::open(&data.join("store"), Options::default()).expect("a store");

@@ -1,15 +1,17 @@
 //! The span of one call: everything that is written of the call, wherever that happens, says which call it was.
 //!
-//! Most calls end without a line. So what their span needs is kept, and the span itself made for the first line:
-//! to write its fields down costs more than the rest of the log does. A filter that looks at spans is the
-//! exception, because it must know a call's span before it can say whether a line is written.
+//! Most calls end without a line. So what their span needs is kept, and the span itself made for the first line that
+//! people read: to write its fields down costs more than the rest of the log does. Lines in JSON are made without it.
+//! A filter that looks at spans is the exception, because it must know a call's span before it can say whether a line
+//! is written.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderValue};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use tokio::task::futures::TaskLocalFuture;
-use tracing::field::{Empty, display as shown};
+use tracing::field::display as shown;
 use tracing::instrument::Instrumented;
 use tracing::{Event, Instrument, Span, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -35,6 +37,8 @@ pub struct CallSpan {
     trace: Option<TraceContext>,
     /// The latest.
     attempt: AtomicU32,
+    /// Once it has ended, and a line says so.
+    status: OnceLock<&'static str>,
     span: OnceLock<Span>,
 }
 
@@ -47,6 +51,7 @@ impl CallSpan {
             request_id: headers.get("x-request-id").cloned(),
             trace: trace.cloned(),
             attempt: AtomicU32::new(1),
+            status: OnceLock::new(),
             span: OnceLock::new(),
         })
     }
@@ -86,17 +91,33 @@ impl CallSpan {
     /// The current call ends with this status, and a line is about to say so.
     pub fn status(code: &'static str) {
         let _ = CURRENT.try_with(|current| {
-            current.made().record("status", code);
+            if let Some(span) = current.span.get() {
+                span.record("status", code);
+            }
+            // It ends once.
+            let _ = current.status.set(code);
         });
+    }
+
+    /// The span of the current call, if the task is working for one.
+    pub(super) fn with_current<T>(read: impl Fn(Option<&Self>) -> T) -> T {
+        let read_current = CURRENT.try_with(|current| read(Some(current)));
+        read_current.unwrap_or_else(|_| read(None))
+    }
+
+    fn shown_request_id(&self) -> Option<String> {
+        let request_id = String::from_utf8_lossy(self.request_id.as_ref()?.as_bytes());
+        Some(printable(&request_id, MAX_SHOWN_BYTES))
+    }
+
+    /// Unless it is the first.
+    fn shown_attempt(&self) -> Option<u32> {
+        let attempt = self.attempt.load(Ordering::Relaxed);
+        (attempt > 1).then_some(attempt)
     }
 
     fn made(&self) -> &Span {
         self.span.get_or_init(|| {
-            let request_id = self.request_id.as_ref().map(|request_id| {
-                let request_id = String::from_utf8_lossy(request_id.as_bytes());
-                printable(&request_id, MAX_SHOWN_BYTES)
-            });
-            let attempt = self.attempt.load(Ordering::Relaxed);
             let trace = self.trace.as_ref();
             let Route { generation, method } = &self.route;
             tracing::info_span!(
@@ -106,18 +127,46 @@ impl CallSpan {
                 method = generation.description.methods[*method].path,
                 plugin = generation.name.as_str(),
                 generation = generation.number,
-                request_id,
+                request_id = self.shown_request_id(),
                 trace_id = trace.map(|trace| shown(trace.trace_id())),
                 span_id = trace.map(|trace| shown(trace.span_id())),
                 parent_span_id = trace.map(|trace| shown(trace.parent_span_id())),
-                attempt = (attempt > 1).then_some(attempt),
-                status = Empty,
+                attempt = self.shown_attempt(),
+                status = self.status.get().copied(),
             )
         })
     }
 }
 
-/// Writes lines with the span of the call that they are of.
+/// As lines in JSON have it: the fields of the span, and its name.
+impl Serialize for CallSpan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Route { generation, method } = &self.route;
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("id", &format_args!("{}", self.id))?;
+        fields.serialize_entry("method", &generation.description.methods[*method].path)?;
+        fields.serialize_entry("plugin", generation.name.as_str())?;
+        fields.serialize_entry("generation", &generation.number)?;
+        if let Some(request_id) = self.shown_request_id() {
+            fields.serialize_entry("request_id", &request_id)?;
+        }
+        if let Some(trace) = &self.trace {
+            fields.serialize_entry("trace_id", &format_args!("{}", trace.trace_id()))?;
+            fields.serialize_entry("span_id", &format_args!("{}", trace.span_id()))?;
+            fields.serialize_entry("parent_span_id", &format_args!("{}", trace.parent_span_id()))?;
+        }
+        if let Some(attempt) = self.shown_attempt() {
+            fields.serialize_entry("attempt", &attempt)?;
+        }
+        if let Some(status) = self.status.get() {
+            fields.serialize_entry("status", status)?;
+        }
+        fields.serialize_entry("name", "call")?;
+        fields.end()
+    }
+}
+
+/// Writes lines for people with the span of the call that they are of.
 pub(super) struct WithCallSpan<F>(pub(super) F);
 
 impl<S, N, F> FormatEvent<S, N> for WithCallSpan<F>

@@ -10,6 +10,7 @@ use tracing_subscriber::{fmt, registry};
 
 use super::call_span::WithCallSpan;
 use super::filter::Filter;
+use super::json_lines::JsonLines;
 use crate::config::{Log, LogFormat};
 
 /// The environment variable that wins over `log.filter`.
@@ -40,10 +41,7 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
             let lines = lines.with_ansi(std::io::stderr().is_terminal());
             lines.map_event_format(WithCallSpan).boxed()
         }
-        false => {
-            let lines = lines.json().with_span_list(false);
-            lines.map_event_format(WithCallSpan).boxed()
-        }
+        false => lines.event_format(JsonLines).boxed(),
     };
     registry()
         .with(lines)

@@ -5,6 +5,7 @@ mod call_log;
 mod call_span;
 mod filter;
 mod guest_text;
+mod json_lines;
 pub mod logging;
 pub mod metrics;
 mod throttle;
