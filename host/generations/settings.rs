@@ -18,7 +18,7 @@ use crate::plugin::stdio::LogLimits;
 use crate::policy::MethodPolicies;
 
 /// Sandboxes besides those of calls: plugins that describe themselves while they load.
-const LOADING_SANDBOXES: usize = 8;
+pub(super) const LOADING_SANDBOXES: usize = 8;
 
 impl PluginSettings {
     /// Every `[plugins.NAME]`, in the order of their names.
