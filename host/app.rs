@@ -190,12 +190,7 @@ impl App {
     /// # Errors
     /// All plugins that cannot be served.
     pub async fn load_plugins(&self) -> Result<(), PluginsRefused> {
-        let mut refused = Vec::new();
-        for plugin in self.registry.plugins() {
-            if let Err(error) = self.registry.load(plugin).await {
-                refused.push((plugin.name.clone(), error));
-            }
-        }
+        let refused = self.registry.load_all().await;
         if !refused.is_empty() {
             return Err(PluginsRefused(refused));
         }

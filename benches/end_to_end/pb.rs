@@ -10,11 +10,5 @@ mod compute {
     include!(concat!(env!("OUT_DIR"), "/compute.v1.rs"));
 }
 
-#[allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
-mod faults {
-    include!(concat!(env!("OUT_DIR"), "/faults.v1.rs"));
-}
-
 pub(crate) use bench::*;
 pub(crate) use compute::*;
-pub(crate) use faults::{SleepRequest, SleepResponse};

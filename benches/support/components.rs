@@ -28,14 +28,11 @@ pub(crate) fn target_folder() -> PathBuf {
 pub(crate) fn changed(component: &[u8], from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len(), "nothing moves");
     let mut bytes = component.to_owned();
-    let mut found = false;
-    for at in 0..bytes.len().saturating_sub(from.len()) {
-        if bytes[at..].starts_with(from.as_bytes()) {
-            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
-            found = true;
-        }
+    let found: Vec<_> = memchr::memmem::find_iter(component, from).collect();
+    assert!(!found.is_empty(), "the component has {from:?}");
+    for at in found {
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
     }
-    assert!(found, "the component has {from:?}");
     bytes
 }
 

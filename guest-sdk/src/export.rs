@@ -22,7 +22,7 @@ impl<P: Plugin> wit::Guest for Exported<P> {
 
     fn handle(method: u32, request: Vec<u8>) -> Result<Vec<u8>, WitStatus> {
         start();
-        let result = plugin::handle::<P>(method, &request).map_err(WitStatus::from);
+        let result = plugin::handle::<P>(method, request).map_err(WitStatus::from);
         // An unfinished line would be lost with this instance, or turn up in the log of its next call.
         // The host takes all that a guest prints, so this cannot fail.
         let _ = std::io::stdout().flush();

@@ -2,7 +2,9 @@
 //! changes nothing.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread::available_parallelism;
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::Semaphore;
@@ -11,6 +13,7 @@ use super::gate::{self, GateError};
 use super::generation::{Generation, Method};
 use super::native::NativeHandler;
 use super::registry::PluginSettings;
+use super::settings::LOADING_SANDBOXES;
 use crate::capability::limits::Limits;
 use crate::capability::upstream::{Granted, Upstreams};
 use crate::config::{Isolation, Linking};
@@ -18,7 +21,7 @@ use crate::metadata::MetadataLimits;
 use crate::observe::metrics::{GenerationMetrics, PluginMetrics};
 use crate::plugin::artifact::{Artifact, ArtifactError, Digest};
 use crate::plugin::cache::CompiledCache;
-use crate::plugin::compiled::{Compiled, Form};
+use crate::plugin::compiled::{Compiled, Form, NotCompiled};
 use crate::plugin::description::{Description, DescriptionError};
 use crate::plugin::engine::Engine;
 use crate::plugin::flat::Unfit;
@@ -141,8 +144,10 @@ pub struct Loader {
     pub metadata: MetadataLimits,
     /// Slots for idle sandboxes of all pools together.
     pub idle_slots: Arc<IdleSlots>,
-    /// One component compiles at a time: a swap must leave the serving threads their cores.
-    compiling: Arc<Semaphore>,
+    /// A turn for each processor. Once calls are served a component takes all of them, so that one compiles at a
+    /// time: a swap must leave the serving threads their cores.
+    compiling: Semaphore,
+    serving: AtomicBool,
     native: OnceLock<NativeHandler>,
 }
 
@@ -165,9 +170,21 @@ impl Loader {
             log,
             metadata,
             idle_slots: Arc::new(IdleSlots::new(idle_slots)),
-            compiling: Arc::new(Semaphore::new(1)),
+            compiling: Semaphore::new(Self::before_calls() as usize),
+            serving: AtomicBool::new(false),
             native: OnceLock::new(),
         }
+    }
+
+    /// How many plugins are loaded at a time while no calls are served: one on each processor.
+    pub(super) fn before_calls() -> u32 {
+        let processors = available_parallelism().map_or(1, Into::into);
+        processors.min(LOADING_SANDBOXES) as u32
+    }
+
+    /// From now on calls are served.
+    pub(super) fn calls_begin(&self) {
+        self.serving.store(true, Ordering::Relaxed);
     }
 
     /// Has `handler` serve the calls of all plugins that are loaded from now on.
@@ -298,12 +315,11 @@ impl Loader {
         if plugin.config.linking == Linking::Component {
             return Err(Unfit::because("its `linking` is set to `component`"));
         }
-        let (engine, taken_apart) = (self.engine.wasm().clone(), artifact.clone());
-        let form = tokio::task::spawn_blocking(move || Form::flat(&engine, &taken_apart)).await;
-        let form = form.map_err(|_| Unfit::because("it could not be taken apart"))??;
-        let compiled = self.compile(artifact.clone(), form, &plugin.metrics).await;
-        let (compiled, cached) =
-            compiled.map_err(|_| Unfit::because("its program does not compile by itself"))?;
+        let compiled = self.compile(artifact.clone(), Form::Flat, &plugin.metrics).await;
+        let (compiled, cached) = compiled.map_err(|error| match error {
+            NotCompiled::Unfit(unfit) => unfit,
+            NotCompiled::Failed(_) => Unfit::because("its program does not compile by itself"),
+        })?;
         let program = Program::link(&self.engine, &compiled)
             .map_err(|_| Unfit::because("it does not fit the contract"))?;
         Ok(Linked { program, cached })
@@ -320,7 +336,7 @@ impl Loader {
             .await;
         let (compiled, cached) = compiled.map_err(|error| LoadError::Compile {
             file: file(),
-            reason: short(&error),
+            reason: on_one_line(&error.to_string()),
         })?;
         let program = Program::link(&self.engine, &compiled).map_err(|error| LoadError::Link {
             file: file(),
@@ -329,14 +345,19 @@ impl Loader {
         Ok(Linked { program, cached })
     }
 
-    /// From the cache, or compiled on a background thread and cached. Says which.
+    /// From the cache, or compiled on a background thread and cached. Says which. What is in the cache was found to
+    /// fit its form when it was made.
     async fn compile(
         &self,
         artifact: Arc<Artifact>,
         form: Form,
         metrics: &Arc<PluginMetrics>,
-    ) -> wasmtime::Result<(Compiled, bool)> {
-        let _turn = self.compiling.acquire().await;
+    ) -> Result<(Compiled, bool), NotCompiled> {
+        let turns = match self.serving.load(Ordering::Relaxed) {
+            true => Self::before_calls(),
+            false => 1,
+        };
+        let _turns = self.compiling.acquire_many(turns).await;
         let (engine, cache, metrics) = (self.engine.wasm().clone(), self.cache.clone(), metrics.clone());
         let compiled = tokio::task::spawn_blocking(move || {
             let kept = cache
@@ -347,7 +368,7 @@ impl Loader {
                 return Ok((compiled, true));
             }
             let began = Instant::now();
-            let compiled = Compiled::new(&engine, &artifact, &form)?;
+            let compiled = Compiled::new(&engine, &artifact, form)?;
             metrics.compile_seconds.observe(began.elapsed());
             if let Some(cache) = cache {
                 metrics.cache_misses.increment();
@@ -357,7 +378,7 @@ impl Loader {
         });
         compiled
             .await
-            .unwrap_or_else(|panic| Err(wasmtime::Error::msg(panic.to_string())))
+            .unwrap_or_else(|panic| Err(wasmtime::Error::msg(panic.to_string()).into()))
     }
 
     /// The targets that the plugin asks for and the operator grants.
@@ -431,5 +452,9 @@ fn paths(description: &Description) -> HashSet<String> {
 
 /// The error and its causes on one line, without stacks.
 fn short(error: &wasmtime::Error) -> String {
-    crate::observe::printable(&format!("{error:#}"), 1024)
+    on_one_line(&format!("{error:#}"))
+}
+
+fn on_one_line(reason: &str) -> String {
+    crate::observe::printable(reason, 1024)
 }

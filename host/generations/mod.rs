@@ -8,6 +8,7 @@ mod load;
 mod native;
 mod registry;
 mod settings;
+mod swap;
 pub mod watch;
 
 pub use gate::GateError;

@@ -1,18 +1,20 @@
 //! The plugins of a host and the generation that is live of each.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use super::generation::Generation;
 use super::load::{LoadError, Loader};
+use super::swap::{Looked, Swap};
 use crate::admission::Share;
 use crate::capability::Namespace;
 use crate::config::{self, MethodName};
 use crate::dispatch::Dispatcher;
-use crate::observe::metrics::{GenerationMetrics, Identity, LoadOutcome, PluginMetrics};
+use crate::observe::metrics::{LoadOutcome, PluginMetrics};
 use crate::plugin::artifact::Artifact;
 use crate::policy::MethodPolicies;
 use crate::router::RoutingTable;
@@ -82,25 +84,54 @@ impl Registry {
         self.services.subscribe()
     }
 
+    /// Loads every plugin, one on each processor at a time, and makes live all that can be served; for a host that
+    /// serves no calls yet. Returns the others, in the order of their names.
+    pub async fn load_all(self: &Arc<Self>) -> Vec<(Namespace, LoadError)> {
+        let turns = Arc::new(Semaphore::new(Loader::before_calls() as usize));
+        let mut looks = JoinSet::new();
+        for index in 0..self.plugins.len() {
+            let (registry, turns) = (self.clone(), turns.clone());
+            looks.spawn(async move {
+                let _turn = turns.acquire().await;
+                (index, registry.look(&registry.plugins[index]).await)
+            });
+        }
+        let mut looks = looks.join_all().await;
+        looks.sort_by_key(|(index, _)| *index);
+        let (plugins, looks): (Vec<_>, Vec<_>) = looks
+            .into_iter()
+            .map(|(index, look)| (&self.plugins[index], look))
+            .unzip();
+        let loaded = self.swap(plugins.iter().copied().zip(looks));
+        self.loader.calls_begin();
+        let refused = plugins.iter().zip(loaded);
+        refused
+            .filter_map(|(plugin, loaded)| Some((plugin.name.clone(), loaded.err()?)))
+            .collect()
+    }
+
     /// Reads the plugin's file and makes it live, unless the live generation is made of the same bytes.
     /// Returns the generation that is live afterwards.
     ///
     /// # Errors
     /// If the file cannot be served. What was live stays live.
     pub async fn load(&self, plugin: &PluginSettings) -> Result<Arc<Generation>, LoadError> {
-        let began = Instant::now();
-        let loaded = self.load_file(plugin).await;
-        let (outcome, refusal) = match &loaded {
-            Ok((_, true)) => (LoadOutcome::Live, None),
-            Ok((_, false)) => (LoadOutcome::Unchanged, None),
-            Err(error) => (LoadOutcome::Refused, Some(error.to_string())),
-        };
-        plugin.metrics.looked(outcome, began.elapsed(), refusal);
-        Ok(loaded?.0)
+        let look = self.look(plugin).await;
+        let mut loaded = self.swap([(plugin, look)]);
+        loaded.pop().expect("one look, one outcome")
     }
 
-    /// The generation that is live afterwards, and whether that is a new one.
-    async fn load_file(&self, plugin: &PluginSettings) -> Result<(Arc<Generation>, bool), LoadError> {
+    /// Reads the plugin's file and makes a generation of it.
+    async fn look(&self, plugin: &PluginSettings) -> Look {
+        let began = Instant::now();
+        let looked = self.read(plugin).await;
+        Look {
+            looked,
+            took: began.elapsed(),
+        }
+    }
+
+    async fn read(&self, plugin: &PluginSettings) -> Result<Looked, LoadError> {
         let (file, max_bytes) = (plugin.config.file.clone(), plugin.config.max_component_bytes);
         let artifact = tokio::task::spawn_blocking(move || Artifact::read(&file, max_bytes))
             .await
@@ -108,10 +139,10 @@ impl Registry {
         if let Some(live) = self.live(&plugin.name)
             && live.digest == artifact.digest
         {
-            return Ok((live, false));
+            return Ok(Looked::Unchanged(live));
         }
         let generation = self.loader.load(artifact, plugin).await?;
-        self.swap(plugin, generation)
+        Ok(Looked::New(Box::new(generation)))
     }
 
     fn live(&self, name: &Namespace) -> Option<Arc<Generation>> {
@@ -123,35 +154,41 @@ impl Registry {
             .cloned()
     }
 
-    /// The swap: one pointer. Calls in flight hold the generation they were routed to. Says whether `new` is live
-    /// afterwards, which it is not if another look at the same file was faster.
-    fn swap(
+    /// The swap: one pointer. Calls in flight hold the generation they were routed to. Returns the generation of each
+    /// plugin that is live afterwards.
+    fn swap<'p>(
         &self,
-        plugin: &PluginSettings,
-        mut new: Generation,
-    ) -> Result<(Arc<Generation>, bool), LoadError> {
+        looks: impl IntoIterator<Item = (&'p PluginSettings, Look)>,
+    ) -> Vec<Result<Arc<Generation>, LoadError>> {
         let mut swaps = self.swaps.lock();
-        if let Some(live) = self.live(&plugin.name)
-            && live.digest == new.digest
-        {
-            return Ok((live, false));
+        let mut swap = Swap::of(&self.dispatcher.router.table(), *swaps);
+        let put = looks.into_iter().map(|(plugin, Look { looked, took })| {
+            let put = looked.and_then(|looked| swap.put(plugin, looked));
+            (plugin, took, put)
+        });
+        let put: Vec<_> = put.collect();
+        *swaps = swap.number();
+        self.make_live(swap);
+        drop(swaps);
+        let outcomes = put.into_iter().map(|(plugin, took, put)| {
+            let (outcome, refusal) = match &put {
+                Ok((_, true)) => (LoadOutcome::Live, None),
+                Ok((_, false)) => (LoadOutcome::Unchanged, None),
+                Err(error) => (LoadOutcome::Refused, Some(error.to_string())),
+            };
+            plugin.metrics.looked(outcome, took, refusal);
+            Ok(put?.0)
+        });
+        outcomes.collect()
+    }
+
+    fn make_live(&self, swap: Swap) {
+        let new = swap.new_ones().to_vec();
+        if new.is_empty() {
+            return;
         }
-        let table = self.dispatcher.router.table();
-        let mut generations: Vec<_> = table.generations().to_vec();
-        generations.retain(|generation| generation.name != plugin.name);
-        check_services(plugin, &new, &generations)?;
-        *swaps += 1;
-        new.number = *swaps;
-        let new = Arc::new(new);
-        let identity = Identity {
-            number: new.number,
-            version: new.description.version.clone(),
-            digest: new.digest.to_string(),
-            since: SystemTime::now(),
-        };
-        GenerationMetrics::went_live(&new.metrics, identity);
-        generations.push(new.clone());
-        generations.sort_by(|a, b| a.name.cmp(&b.name));
+        swap.went_live();
+        let generations = swap.into_generations();
         let services = generations
             .iter()
             .flat_map(|live| live.description.services())
@@ -159,34 +196,20 @@ impl Registry {
             .collect();
         self.dispatcher.router.swap(RoutingTable::new(generations));
         self.services.send_replace(services);
-        tracing::info!(
-            plugin = %new.name,
-            generation = new.number,
-            version = new.description.version,
-            digest = %new.digest,
-            "live"
-        );
-        Ok((new, true))
+        for new in new {
+            tracing::info!(
+                plugin = %new.name,
+                generation = new.number,
+                version = new.description.version,
+                digest = %new.digest,
+                "live"
+            );
+        }
     }
 }
 
-/// A service belongs to one plugin.
-fn check_services(
-    plugin: &PluginSettings,
-    new: &Generation,
-    others: &[Arc<Generation>],
-) -> Result<(), LoadError> {
-    for service in new.description.services() {
-        let owner = others
-            .iter()
-            .find(|other| other.description.services().contains(&service));
-        if let Some(owner) = owner {
-            return Err(LoadError::ServiceTaken {
-                file: plugin.config.file.display().to_string(),
-                service: service.to_owned(),
-                owner: owner.name.to_string(),
-            });
-        }
-    }
-    Ok(())
+/// What came of a look at a plugin's file.
+struct Look {
+    looked: Result<Looked, LoadError>,
+    took: Duration,
 }

@@ -18,7 +18,7 @@ use crate::plugin::stdio::LogLimits;
 use crate::policy::MethodPolicies;
 
 /// Sandboxes besides those of calls: plugins that describe themselves while they load.
-const LOADING_SANDBOXES: usize = 8;
+pub(super) const LOADING_SANDBOXES: usize = 8;
 
 /// Renewed sandboxes that are kept, per thread that serves: calls take them and bring them back in turn, so that
 /// few are idle at any moment.

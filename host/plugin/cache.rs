@@ -25,7 +25,8 @@ pub struct CompiledCache {
     dir: PathBuf,
     key: [u8; 32],
     max_bytes: u64,
-    /// Names the compiler, its settings and the processor: code made for others does not run here.
+    /// Names the host, the compiler, its settings and the processor: code made for others does not run here, and
+    /// what another host took for a plugin need not be one.
     engine: String,
 }
 
@@ -191,6 +192,7 @@ fn compatibility(engine: &wasmtime::Engine) -> String {
     }
     let mut collect = Collect(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut collect);
+    env!("CARGO_PKG_VERSION").hash(&mut collect);
     collect
         .0
         .finalize()

@@ -1,7 +1,5 @@
 //! A plugin as native code.
 
-use std::ops::Range;
-
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
@@ -9,29 +7,38 @@ use super::artifact::Artifact;
 use super::flat::{self, Unfit};
 
 /// Which of the two ways a plugin is run. Each has code of its own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub enum Form {
     /// As the component that it is.
     Component,
-    /// Its main module alone, which is here in the component's bytes.
-    Flat(Range<usize>),
+    /// Its main module alone.
+    Flat,
 }
 
 impl Form {
-    /// The flat form, where a component fits it.
-    ///
-    /// # Errors
-    /// Why it does not.
-    pub fn flat(engine: &Engine, artifact: &Artifact) -> Result<Self, Unfit> {
-        flat::main_module(engine, &artifact.bytes, &artifact.contract).map(Self::Flat)
-    }
-
     /// For people, and for the names of what is kept.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Component => "component",
-            Self::Flat(_) => "flat",
+            Self::Flat => "flat",
         }
+    }
+}
+
+/// Why there is no code of a plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum NotCompiled {
+    /// It does not fit this form.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// It is damaged, or uses features that this host does not offer.
+    #[error("{0:#}")]
+    Failed(wasmtime::Error),
+}
+
+impl From<wasmtime::Error> for NotCompiled {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -44,19 +51,20 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles an artifact.
+    /// Compiles an artifact in this form.
     ///
     /// # Errors
-    /// If it is damaged, or uses features that this host does not offer.
-    pub fn new(engine: &Engine, artifact: &Artifact, form: &Form) -> wasmtime::Result<Self> {
+    /// Why it cannot be had.
+    pub fn new(engine: &Engine, artifact: &Artifact, form: Form) -> Result<Self, NotCompiled> {
         let bytes = &artifact.bytes;
         match form {
             Form::Component => Ok(Self {
                 component: Component::from_binary(engine, bytes)?,
                 main: None,
             }),
-            Form::Flat(main) => {
-                let flat = flat::Flattened::of(bytes, main.clone(), &artifact.contract)?;
+            Form::Flat => {
+                let main = flat::main_module(engine, bytes, &artifact.contract)?;
+                let flat = flat::Flattened::of(bytes, main, &artifact.contract)?;
                 Ok(Self {
                     component: Component::from_binary(engine, &flat.hollow)?,
                     main: Some(Module::from_binary(engine, &flat.module)?),

@@ -26,7 +26,10 @@ const METHODS: &[(&str, &[&str])] = &[
             "/bench.v1.Bench/GetVariant",
         ],
     ),
-    ("compute", &["/compute.v1.Compute/Run"]),
+    (
+        "compute",
+        &["/compute.v1.Compute/Run", "/compute.v1.Compute/Wait"],
+    ),
 ];
 
 /// Serves what the configuration says, until it is killed.
@@ -60,7 +63,7 @@ fn handle(
             let outcome = work::run(&decoded(request)?).map_err(invalid)?;
             Ok(outcome.encode_to_vec())
         }
-        _ => Err(invalid("only plugins have variants")),
+        _ => Err(invalid("only plugins have it")),
     }
 }
 

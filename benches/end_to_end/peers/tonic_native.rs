@@ -62,6 +62,10 @@ impl pb::compute_server::Compute for Native {
         let outcome = work::run(request.get_ref()).map_err(Status::invalid_argument)?;
         Ok(Response::new(outcome))
     }
+
+    async fn wait(&self, _: Request<pb::WaitRequest>) -> Result<Response<pb::WaitResponse>, Status> {
+        Err(Status::unimplemented("only plugins wait in imports"))
+    }
 }
 
 /// Serves one service until it is killed, on a port that it prints. There is no router, which would cost more.

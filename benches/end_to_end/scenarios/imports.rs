@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::Context;
 use crate::client::Client;
 use crate::load::block_on;
-use crate::pb::{SleepRequest, SleepResponse};
+use crate::pb::{WaitRequest, WaitResponse};
 use crate::peers::{COMPONENT, FRESH};
 use crate::report::{Bound, Scenario};
 use crate::support::components;
@@ -19,7 +19,7 @@ const CONNECTIONS: usize = 10;
 const MAPPINGS_FOR_10_000: u64 = 200_000;
 
 pub(super) fn run(context: &Context) -> Scenario {
-    let component = components::build("faults");
+    let component = components::build("compute");
     let mut counts = vec![if context.quick { 500 } else { 5000 }];
     let mut scenario = Scenario::new("imports", "calls that wait in an import at once");
     let mappings = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
@@ -33,12 +33,12 @@ pub(super) fn run(context: &Context) -> Scenario {
     }
     for count in counts {
         for (name, linking) in [(FRESH, "auto"), (COMPONENT, "component")] {
-            let setup = Setup::of("faults", &component)
+            let setup = Setup::of("compute", &component)
                 .plugin_key(&format!("linking = {linking:?}"))
                 .server_key(&format!("max_concurrent_calls = {count}"));
             let name = format!("{count} calls, {name}");
             let seconds = if context.quick { 3 } else { 15 };
-            block_on(wait(
+            block_on(measure(
                 &Server::mortise(&setup),
                 &name,
                 count,
@@ -50,26 +50,26 @@ pub(super) fn run(context: &Context) -> Scenario {
     scenario
 }
 
-async fn wait(host: &Server, name: &str, count: usize, seconds: u32, scenario: &mut Scenario) {
-    let sleep = |client: Client, milliseconds| async move {
-        let slept: SleepResponse = client
-            .ask("/faults.v1.Faults/Sleep", &SleepRequest { milliseconds })
+async fn measure(host: &Server, name: &str, count: usize, seconds: u32, scenario: &mut Scenario) {
+    let wait = |client: Client, milliseconds| async move {
+        let response: WaitResponse = client
+            .ask("/compute.v1.Compute/Wait", &WaitRequest { milliseconds })
             .await?;
-        Ok::<_, crate::client::Failure>(slept.slept >= u64::from(milliseconds))
+        Ok::<_, crate::client::Failure>(response.waited >= u64::from(milliseconds))
     };
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
         clients.push(Client::connect(host.address).await);
     }
     for client in &clients {
-        assert!(sleep(client.clone(), 1).await.expect("an answer"));
+        assert!(wait(client.clone(), 1).await.expect("an answer"));
     }
     let process = host.process();
     let (memory, threads) = (process.resident(), process.threads());
     let mut calls = JoinSet::new();
     let began = Instant::now();
     for client in clients.iter().cycle().take(count) {
-        calls.spawn(sleep(client.clone(), seconds * 1000));
+        calls.spawn(wait(client.clone(), seconds * 1000));
     }
     while host.counted("mortise_calls_in_flight").await < count as f64 {
         if began.elapsed() >= Duration::from_secs(seconds.into()) {

@@ -416,7 +416,7 @@ impl Host {
 
 /// Serves one call: in the component, or natively.
 fn handle<P: Plugin>(index: u32, request: &[u8]) -> Result<Vec<u8>, Status> {
-    component::handle::<P>(index, request).unwrap_or_else(|| plugin::handle::<P>(index, request))
+    component::handle::<P>(index, request).unwrap_or_else(|| plugin::handle::<P>(index, request.to_vec()))
 }
 
 fn logged<T>(result: Result<T, Status>) -> Result<T, Status> {

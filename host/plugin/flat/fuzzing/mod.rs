@@ -115,13 +115,13 @@ static LINKED: LazyLock<Linked> = LazyLock::new(|| {
     });
     let engine = engine.expect("there is room for a few sandboxes");
     let artifact = Artifact::from_bytes(Path::new("puppet.wasm"), PUPPET.to_vec()).expect("a plugin");
-    let program = |form: &Form| {
+    let program = |form| {
         let compiled = Compiled::new(engine.wasm(), &artifact, form).expect("it compiles");
         Program::link(&engine, &compiled).expect("it imports the contract")
     };
     Linked {
-        component: program(&Form::Component),
-        flat: program(&Form::flat(engine.wasm(), &artifact).expect("it can be linked directly")),
+        component: program(Form::Component),
+        flat: program(Form::Flat),
     }
 });
 
