@@ -261,8 +261,21 @@ fn sandbox(criterion: &mut Criterion) {
                 drop(sandbox.finish());
             },
         );
+        if program.renews() {
+            parts.measure(
+                criterion,
+                &format!("call and renew: {name}, with its attempt"),
+                async || {
+                    sandbox.begin(parts.attempt(), Slices::default());
+                    let answer = sandbox.handle(METHOD as u32, request.clone()).await;
+                    answer.expect("no trap").expect("an answer");
+                    drop(sandbox.finish());
+                    assert!(sandbox.renew(), "it has not grown");
+                },
+            );
+        }
     }
-    parts.measure(criterion, "run: flat, fresh, with its attempt", async || {
+    parts.measure(criterion, "run: flat, renewed, with its attempt", async || {
         let ran = parts
             .generation
             .run(parts.attempt(), METHOD, request.clone())
