@@ -22,7 +22,7 @@ use crate::fuzzing::{Input, Target, block_on};
 use crate::metadata::MetadataLimits;
 use crate::plugin::artifact::Artifact;
 use crate::plugin::background::Slices;
-use crate::plugin::compiled::{Compiled, Form};
+use crate::plugin::compiled::{Code, Compiled, Form};
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::instance::{Program, Trapped};
 use crate::plugin::limits::SandboxLimits;
@@ -114,7 +114,8 @@ static LINKED: LazyLock<Linked> = LazyLock::new(|| {
     let engine = engine.expect("there is room for a few sandboxes");
     let artifact = Artifact::from_bytes(Path::new("puppet.wasm"), PUPPET.to_vec()).expect("a plugin");
     let program = |form: &Form| {
-        let compiled = Compiled::new(engine.wasm(), &artifact, form).expect("it compiles");
+        let code = Code::compile(engine.wasm(), &artifact, form).expect("it compiles");
+        let compiled = Compiled::load(engine.wasm(), &code).expect("it is whole");
         Program::link(&engine, &compiled).expect("it imports the contract")
     };
     Linked {
