@@ -25,7 +25,7 @@ use mortise::metadata::{AnswerMetadata, Part, RequestMetadata};
 use mortise::observe::CallId;
 use mortise::plugin::artifact::Artifact;
 use mortise::plugin::background::Slices;
-use mortise::plugin::compiled::{Compiled, Form};
+use mortise::plugin::compiled::{Code, Compiled, Form};
 use mortise::plugin::instance::Program;
 use mortise::plugin::limits::SandboxLimits;
 use mortise::plugin::state::{Attempt, Call, CallState, PluginContext};
@@ -148,7 +148,8 @@ impl Parts {
 
     fn program(&self, form: &Form) -> Program {
         let engine = &self.loader.engine;
-        let compiled = Compiled::new(engine.wasm(), &self.artifact, form).expect("it compiles");
+        let code = Code::compile(engine.wasm(), &self.artifact, form).expect("it compiles");
+        let compiled = Compiled::load(engine.wasm(), &code).expect("it is whole");
         Program::link(engine, &compiled).expect("it is a plugin")
     }
 

@@ -7,7 +7,8 @@ use std::process::Stdio;
 use anyhow::{Context as _, bail};
 use notify::RecursiveMode;
 use serde::Deserialize;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
 
 use super::WithHint as _;
 use crate::config::PluginName;
@@ -26,8 +27,11 @@ pub(super) struct Project {
 pub(super) struct Build {
     pub(super) component: PathBuf,
     pub(super) target_dir: PathBuf,
-    /// Every file outside the crate's `src` that the build looked at: protos, path dependencies.
+    /// Every file outside the crate's `src` that the build looked at: protos, path dependencies. All of them once
+    /// cargo has ended.
     pub(super) sources: BTreeSet<PathBuf>,
+    /// Has the component ready well before it ends.
+    cargo: Child,
 }
 
 /// A line that cargo prints with `--message-format=json`, as far as it is of use here.
@@ -40,6 +44,9 @@ enum Message {
     },
     BuildScriptExecuted {
         out_dir: PathBuf,
+    },
+    BuildFinished {
+        success: bool,
     },
     #[serde(other)]
     Other,
@@ -112,7 +119,7 @@ impl Project {
 
     /// Runs `cargo build`; none if the crate does not compile, which cargo has then shown.
     pub(super) async fn build(&self) -> anyhow::Result<Option<Build>> {
-        let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args([
                 "build",
                 "--target",
@@ -125,17 +132,19 @@ impl Project {
             .kill_on_drop(true)
             .spawn()
             .context("cannot run cargo")
-            .hint("install Rust with rustup")?
-            .wait_with_output()
-            .await
-            .context("cannot wait for cargo")?;
-        if !output.status.success() {
-            return Ok(None);
-        }
+            .hint("install Rust with rustup")?;
+        let stdout = cargo.stdout.take().context("cannot read what cargo says")?;
+        let mut lines = BufReader::new(stdout).split(b'\n');
         let manifest = self.dir.join("Cargo.toml");
         let (mut component, mut sources) = (None, BTreeSet::new());
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
-            match serde_json::from_str(line) {
+        let built = loop {
+            let line = lines
+                .next_segment()
+                .await
+                .context("cannot read what cargo says")?;
+            // It does not get as far as to say so with a manifest that it cannot read.
+            let Some(line) = line else { break false };
+            match serde_json::from_slice(&line) {
                 Ok(Message::CompilerArtifact {
                     manifest_path,
                     filenames,
@@ -144,21 +153,36 @@ impl Project {
                     component = component.or(filenames.into_iter().find(wasm));
                 }
                 Ok(Message::BuildScriptExecuted { out_dir }) => sources.extend(rerun_paths(&out_dir)),
+                Ok(Message::BuildFinished { success }) => break success,
                 _ => {}
             }
+        };
+        if !built {
+            // What it has to show it shows to its end.
+            ended(&mut cargo).await?;
+            return Ok(None);
         }
         let component = component
             .with_context(|| format!("{} builds no component", manifest.display()))
             .hint("add to Cargo.toml:\n  [lib]\n  crate-type = [\"cdylib\", \"rlib\"]")?;
-        sources.extend(dep_info(&component));
-        sources.retain(|path| !path.starts_with(self.dir.join("src")));
         // target/wasm32-wasip2/debug/NAME.wasm
         let target_dir = component.ancestors().nth(3).unwrap_or(&self.dir).to_owned();
         Ok(Some(Build {
             component,
             target_dir,
             sources,
+            cargo,
         }))
+    }
+
+    /// Waits until cargo has ended, which then holds no lock against the next build.
+    pub(super) async fn ended(&self, build: &mut Build) -> anyhow::Result<()> {
+        ended(&mut build.cargo).await?;
+        build.sources.extend(dep_info(&build.component));
+        build
+            .sources
+            .retain(|path| !path.starts_with(self.dir.join("src")));
+        Ok(())
     }
 
     /// Watches the crate and everything else that its builds look at.
@@ -183,6 +207,11 @@ impl Project {
         }
         Ok(watch)
     }
+}
+
+async fn ended(cargo: &mut Child) -> anyhow::Result<()> {
+    cargo.wait().await.context("cannot wait for cargo")?;
+    Ok(())
 }
 
 /// What people edit. Cargo's own writes must not start the next build.

@@ -48,7 +48,11 @@ pub(super) fn run(args: TestArgs) -> anyhow::Result<()> {
         .build()?;
     let build = runtime.block_on(async {
         project.add_target().await?;
-        project.build().await
+        let mut build = project.build().await?;
+        if let Some(build) = &mut build {
+            project.ended(build).await?;
+        }
+        anyhow::Ok(build)
     })?;
     let Some(build) = build else {
         bail!("the component does not compile");

@@ -11,17 +11,17 @@ use tokio::sync::Semaphore;
 
 use super::gate::{self, GateError};
 use super::generation::{Generation, Method};
+use super::make::{Made, Maker, short};
 use super::native::NativeHandler;
 use super::registry::PluginSettings;
 use super::settings::LOADING_SANDBOXES;
 use crate::capability::limits::Limits;
 use crate::capability::upstream::{Granted, Upstreams};
-use crate::config::{Isolation, Linking};
+use crate::config::Isolation;
 use crate::metadata::MetadataLimits;
-use crate::observe::metrics::{GenerationMetrics, PluginMetrics};
+use crate::observe::metrics::GenerationMetrics;
 use crate::plugin::artifact::{Artifact, ArtifactError, Digest};
 use crate::plugin::cache::CompiledCache;
-use crate::plugin::compiled::{Compiled, Form, NotCompiled};
 use crate::plugin::description::{Description, DescriptionError};
 use crate::plugin::engine::Engine;
 use crate::plugin::flat::Unfit;
@@ -105,12 +105,6 @@ impl LoadError {
     }
 }
 
-/// A program, and whether its code was kept from an earlier time.
-struct Linked {
-    program: Program,
-    cached: bool,
-}
-
 /// A component that has run once and said what it is.
 struct Prepared {
     program: Program,
@@ -144,9 +138,9 @@ pub struct Loader {
     pub metadata: MetadataLimits,
     /// Slots for idle sandboxes of all pools together.
     pub idle_slots: Arc<IdleSlots>,
-    /// A turn for each processor. Once calls are served a component takes all of them, so that one compiles at a
-    /// time: a swap must leave the serving threads their cores.
-    compiling: Semaphore,
+    /// A turn for each processor. Once calls are served a program takes all of them, so that one is made at a time: a
+    /// swap must leave the serving threads their cores.
+    making: Semaphore,
     serving: AtomicBool,
     native: OnceLock<NativeHandler>,
 }
@@ -170,7 +164,7 @@ impl Loader {
             log,
             metadata,
             idle_slots: Arc::new(IdleSlots::new(idle_slots)),
-            compiling: Semaphore::new(Self::before_calls() as usize),
+            making: Semaphore::new(Self::before_calls() as usize),
             serving: AtomicBool::new(false),
             native: OnceLock::new(),
         }
@@ -291,13 +285,11 @@ impl Loader {
             error,
         })?;
         let started = Instant::now();
-        let artifact = Arc::new(artifact);
-        let (linked, unfit) = match self.flat(&artifact, plugin).await {
-            Ok(linked) => (linked, None),
-            // Also of whatever is wrong with the component, this path is the judge.
-            Err(unfit) => (self.component(&artifact, plugin).await?, Some(unfit)),
-        };
-        let Linked { program, cached } = linked;
+        let Made {
+            program,
+            cached,
+            unfit,
+        } = self.make(artifact, plugin).await?;
         // While it describes itself there is no call, so it needs nothing outside.
         let context = Arc::new(self.context(plugin, Granted::default(), HashSet::new()));
         let description = self.describe(&program, &context, &file).await?;
@@ -311,74 +303,28 @@ impl Loader {
         })
     }
 
-    async fn flat(&self, artifact: &Arc<Artifact>, plugin: &PluginSettings) -> Result<Linked, Unfit> {
-        if plugin.config.linking == Linking::Component {
-            return Err(Unfit::because("its `linking` is set to `component`"));
-        }
-        let compiled = self.compile(artifact.clone(), Form::Flat, &plugin.metrics).await;
-        let (compiled, cached) = compiled.map_err(|error| match error {
-            NotCompiled::Unfit(unfit) => unfit,
-            NotCompiled::Failed(_) => Unfit::because("its program does not compile by itself"),
-        })?;
-        let program = Program::link(&self.engine, &compiled)
-            .map_err(|_| Unfit::because("it does not fit the contract"))?;
-        Ok(Linked { program, cached })
-    }
-
-    async fn component(
-        &self,
-        artifact: &Arc<Artifact>,
-        plugin: &PluginSettings,
-    ) -> Result<Linked, LoadError> {
-        let file = || artifact.path.display().to_string();
-        let compiled = self
-            .compile(artifact.clone(), Form::Component, &plugin.metrics)
-            .await;
-        let (compiled, cached) = compiled.map_err(|error| LoadError::Compile {
-            file: file(),
-            reason: on_one_line(&error.to_string()),
-        })?;
-        let program = Program::link(&self.engine, &compiled).map_err(|error| LoadError::Link {
-            file: file(),
-            reason: short(&error),
-        })?;
-        Ok(Linked { program, cached })
-    }
-
-    /// From the cache, or compiled on a background thread and cached. Says which. What is in the cache was found to
-    /// fit its form when it was made.
-    async fn compile(
-        &self,
-        artifact: Arc<Artifact>,
-        form: Form,
-        metrics: &Arc<PluginMetrics>,
-    ) -> Result<(Compiled, bool), NotCompiled> {
+    /// In its turn.
+    async fn make(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Made, LoadError> {
         let turns = match self.serving.load(Ordering::Relaxed) {
             true => Self::before_calls(),
             false => 1,
         };
-        let _turns = self.compiling.acquire_many(turns).await;
-        let (engine, cache, metrics) = (self.engine.wasm().clone(), self.cache.clone(), metrics.clone());
-        let compiled = tokio::task::spawn_blocking(move || {
-            let kept = cache
-                .as_ref()
-                .and_then(|cache| cache.load(artifact.digest, &form, &engine));
-            if let Some(compiled) = kept {
-                metrics.cache_hits.increment();
-                return Ok((compiled, true));
-            }
-            let began = Instant::now();
-            let compiled = Compiled::new(&engine, &artifact, form)?;
-            metrics.compile_seconds.observe(began.elapsed());
-            if let Some(cache) = cache {
-                metrics.cache_misses.increment();
-                cache.store(artifact.digest, &form, &compiled);
-            }
-            Ok((compiled, false))
-        });
-        compiled
-            .await
-            .unwrap_or_else(|panic| Err(wasmtime::Error::msg(panic.to_string()).into()))
+        let _turns = self.making.acquire_many(turns).await;
+        let file = artifact.path.display().to_string();
+        let maker = Maker {
+            engine: self.engine.clone(),
+            cache: self.cache.clone(),
+            artifact: Arc::new(artifact),
+            linking: plugin.config.linking,
+            metrics: plugin.metrics.clone(),
+        };
+        let made = tokio::task::spawn_blocking(move || maker.make()).await;
+        made.unwrap_or_else(|panic| {
+            Err(LoadError::Compile {
+                file,
+                reason: short(&wasmtime::Error::msg(panic.to_string())),
+            })
+        })
     }
 
     /// The targets that the plugin asks for and the operator grants.
@@ -448,13 +394,4 @@ impl Loader {
 fn paths(description: &Description) -> HashSet<String> {
     let methods = description.methods.iter();
     methods.map(|method| method.path.clone()).collect()
-}
-
-/// The error and its causes on one line, without stacks.
-fn short(error: &wasmtime::Error) -> String {
-    on_one_line(&format!("{error:#}"))
-}
-
-fn on_one_line(reason: &str) -> String {
-    crate::observe::printable(reason, 1024)
 }

@@ -5,6 +5,7 @@ pub(crate) mod fuzzing;
 mod gate;
 mod generation;
 mod load;
+mod make;
 mod native;
 mod registry;
 mod settings;

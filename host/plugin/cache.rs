@@ -14,7 +14,7 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest as _, Sha256};
 
 use super::artifact::Digest;
-use super::compiled::{Compiled, Form};
+use super::compiled::{Code, Compiled};
 
 const KEY_FILE: &str = "key";
 const EXTENSION: &str = "cwasm";
@@ -25,8 +25,8 @@ pub struct CompiledCache {
     dir: PathBuf,
     key: [u8; 32],
     max_bytes: u64,
-    /// Names the host, the compiler, its settings and the processor: code made for others does not run here, and
-    /// what another host took for a plugin need not be one.
+    /// Names the host's version, the compiler, its settings and the processor: code made for others does not run
+    /// here.
     engine: String,
 }
 
@@ -45,10 +45,10 @@ impl CompiledCache {
     }
 
     /// This compiled form of the component with this digest, if there is a trustworthy one.
-    pub fn load(&self, digest: Digest, form: &Form, engine: &wasmtime::Engine) -> Option<Compiled> {
+    pub fn load(&self, digest: Digest, form: &str, engine: &wasmtime::Engine) -> Option<Compiled> {
         let name = self.entry_name(digest, form);
         match self.read_entry(&name) {
-            Ok(code) => deserialize(engine, &code)
+            Ok(code) => Compiled::load(engine, &code)
                 .inspect_err(|error| tracing::warn!(entry = name, %error, "compiled component does not load"))
                 .ok(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -60,20 +60,18 @@ impl CompiledCache {
     }
 
     /// Keeps a compiled component. A failure costs only the next start its head start.
-    pub fn store(&self, digest: Digest, form: &Form, compiled: &Compiled) {
+    pub fn store(&self, digest: Digest, form: &str, code: &Code) {
         let name = self.entry_name(digest, form);
-        let stored = compiled
-            .serialize()
-            .map_err(io::Error::other)
-            .and_then(|code| self.write_entry(&name, &code))
+        let stored = self
+            .write_entry(&name, code.bytes())
             .and_then(|()| self.evict(&name));
         if let Err(error) = stored {
             tracing::warn!(entry = name, %error, "compiled component not cached");
         }
     }
 
-    fn entry_name(&self, digest: Digest, form: &Form) -> String {
-        format!("{}-{}-{}.{EXTENSION}", digest.hex(), form.as_str(), self.engine)
+    fn entry_name(&self, digest: Digest, form: &str) -> String {
+        format!("{}-{}-{}.{EXTENSION}", digest.hex(), form, self.engine)
     }
 
     /// The tag covers the name, so that one component's code cannot be passed off as another's.
@@ -85,7 +83,8 @@ impl CompiledCache {
         mac
     }
 
-    fn read_entry(&self, name: &str) -> io::Result<Vec<u8>> {
+    #[allow(unsafe_code)]
+    fn read_entry(&self, name: &str) -> io::Result<Code> {
         let path = self.dir.join(name);
         let mut file = File::open(&path)?;
         check_private(&path, &file.metadata()?)?;
@@ -96,7 +95,10 @@ impl CompiledCache {
         self.tag(name, &code).verify_slice(&tag).map_err(|_| {
             io::Error::new(io::ErrorKind::InvalidData, "it was not made by this installation")
         })?;
-        Ok(code)
+        // SAFETY: these are the bytes of a `Code`. They were tagged by `write_entry` with a key that only this user
+        // can read, and the tag has been verified over exactly these bytes; version and processor are part of
+        // the entry's name.
+        Ok(unsafe { Code::kept(code) })
     }
 
     fn write_entry(&self, name: &str, code: &[u8]) -> io::Result<()> {
@@ -191,8 +193,9 @@ fn compatibility(engine: &wasmtime::Engine) -> String {
         }
     }
     let mut collect = Collect(Sha256::new());
+    // Which components are taken apart, and how, is the host's own affair.
+    collect.write(env!("CARGO_PKG_VERSION").as_bytes());
     engine.precompile_compatibility_hash().hash(&mut collect);
-    env!("CARGO_PKG_VERSION").hash(&mut collect);
     collect
         .0
         .finalize()
@@ -202,19 +205,11 @@ fn compatibility(engine: &wasmtime::Engine) -> String {
         .collect()
 }
 
-/// Only `load` calls this, with bytes that carried a valid tag.
-#[allow(unsafe_code)]
-fn deserialize(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Compiled> {
-    // SAFETY: `Compiled::deserialize` asks for bytes that `Compiled::serialize` made. These were tagged by
-    // `store` with a key that only this user can read, right after `serialize` made them, and the tag has
-    // been verified over exactly these bytes; version and processor are part of the entry's name.
-    unsafe { Compiled::deserialize(engine, code) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wasmtime::component::Component;
+    use crate::plugin::artifact::Artifact;
+    use crate::plugin::compiled::Form;
 
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
@@ -222,24 +217,28 @@ mod tests {
         wasmtime::Engine::default()
     }
 
-    fn compiled(engine: &wasmtime::Engine) -> Compiled {
-        Compiled {
-            component: Component::new(engine, COMPONENT).expect("compile"),
-            main: None,
-        }
+    fn code(engine: &wasmtime::Engine) -> Code {
+        let artifact = Artifact {
+            path: PathBuf::new(),
+            digest: Digest::of(COMPONENT),
+            contract: String::new(),
+            imports: Vec::new(),
+            bytes: COMPONENT.to_vec(),
+        };
+        Code::compile(engine, &artifact, &Form::Component).expect("compiled")
     }
 
     fn entry_path(cache: &CompiledCache) -> PathBuf {
         cache
             .dir
-            .join(cache.entry_name(Digest::of(COMPONENT), &Form::Component))
+            .join(cache.entry_name(Digest::of(COMPONENT), Form::COMPONENT))
     }
 
     fn filled(dir: &Path) -> (CompiledCache, wasmtime::Engine) {
         let engine = engine();
         let cache = CompiledCache::open(&dir.join("cache"), 1 << 20, &engine).expect("open");
-        let compiled = compiled(&engine);
-        cache.store(Digest::of(COMPONENT), &Form::Component, &compiled);
+        let code = code(&engine);
+        cache.store(Digest::of(COMPONENT), Form::COMPONENT, &code);
         (cache, engine)
     }
 
@@ -249,18 +248,18 @@ mod tests {
         let (cache, engine) = filled(dir.path());
         assert!(
             cache
-                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .load(Digest::of(COMPONENT), Form::COMPONENT, &engine)
                 .is_some()
         );
         assert!(
             cache
-                .load(Digest::of(b"other"), &Form::Component, &engine)
+                .load(Digest::of(b"other"), Form::COMPONENT, &engine)
                 .is_none()
         );
         let again = CompiledCache::open(&dir.path().join("cache"), 1 << 20, &engine).expect("open");
         assert!(
             again
-                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .load(Digest::of(COMPONENT), Form::COMPONENT, &engine)
                 .is_some()
         );
         assert_eq!(
@@ -289,7 +288,7 @@ mod tests {
             fs::write(&path, bad).expect("write");
             assert!(
                 cache
-                    .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                    .load(Digest::of(COMPONENT), Form::COMPONENT, &engine)
                     .is_none(),
                 "byte {position}"
             );
@@ -297,7 +296,7 @@ mod tests {
         fs::write(&path, &good[..10]).expect("write");
         assert!(
             cache
-                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .load(Digest::of(COMPONENT), Form::COMPONENT, &engine)
                 .is_none(),
             "cut"
         );
@@ -305,7 +304,7 @@ mod tests {
         fs::copy(entry_path(&other), &path).expect("copy");
         assert!(
             cache
-                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .load(Digest::of(COMPONENT), Form::COMPONENT, &engine)
                 .is_none(),
             "another installation's"
         );
@@ -313,14 +312,14 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).expect("chmod");
         assert!(
             cache
-                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .load(Digest::of(COMPONENT), Form::COMPONENT, &engine)
                 .is_none(),
             "writable by others"
         );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
         assert!(
             cache
-                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .load(Digest::of(COMPONENT), Form::COMPONENT, &engine)
                 .is_some(),
             "as it was"
         );
@@ -338,17 +337,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let engine = engine();
         let cache = CompiledCache::open(&dir.path().join("cache"), 1, &engine).expect("open");
-        let compiled = compiled(&engine);
-        cache.store(Digest::of(b"first"), &Form::Component, &compiled);
-        cache.store(Digest::of(COMPONENT), &Form::Component, &compiled);
+        let code = code(&engine);
+        cache.store(Digest::of(b"first"), Form::COMPONENT, &code);
+        cache.store(Digest::of(COMPONENT), Form::COMPONENT, &code);
         assert!(
             cache
-                .load(Digest::of(b"first"), &Form::Component, &engine)
+                .load(Digest::of(b"first"), Form::COMPONENT, &engine)
                 .is_none()
         );
         assert!(
             cache
-                .load(Digest::of(COMPONENT), &Form::Component, &engine)
+                .load(Digest::of(COMPONENT), Form::COMPONENT, &engine)
                 .is_some()
         );
     }

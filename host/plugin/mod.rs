@@ -5,10 +5,12 @@ pub mod background;
 pub mod bindings;
 pub mod cache;
 pub mod compiled;
+pub mod compiler;
 pub mod description;
 pub(crate) mod descriptors;
 pub mod engine;
 pub mod flat;
+mod functions;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 pub mod instance;

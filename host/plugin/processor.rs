@@ -11,6 +11,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
 
 use crate::observe::metrics::thread_cpu_time;
 
@@ -21,6 +25,14 @@ thread_local! {
 /// The calling thread is one of the background.
 pub(super) fn enter_background() {
     IS_BACKGROUND.set(true);
+}
+
+/// The calling thread runs on what others leave of the processors: it is of the scheduler's class for idle work,
+/// because a thread that is merely nice may keep its processor for whole milliseconds when another one wakes up.
+pub(super) fn lower_priority() -> Result<(), thread_priority::Error> {
+    // A thread may always lower itself.
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle)
 }
 
 /// Runs `work` and tells `used`, each time that it lets go of its thread, for how long it had it.

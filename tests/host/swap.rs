@@ -1,10 +1,12 @@
 //! A plugin file that is replaced takes over without a failed call.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -234,6 +236,65 @@ async fn mounted_folders_are_swapped_whole(isolation: Isolation) {
     assert_eq!(version(&host).await, "1");
     let before = host.log.len();
     mount("..2", &components().faults_2);
+    until_live(&host, before, "2").await;
+    assert_eq!(version(&host).await, "2");
+    host.stop().await;
+}
+
+/// A file that is whole when it appears is not waited for until it is quiet: here it never is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_whole_is_loaded_while_it_keeps_changing() {
+    type Save = fn(&LiveFile, &[u8]);
+    let ways: [(&str, Save); 3] = [
+        ("renamed", LiveFile::rename_over),
+        ("linked", LiveFile::link_over),
+        ("written and closed", LiveFile::write_in_place),
+    ];
+    let live = Arc::new(LiveFile::copy_of(&components().faults));
+    let host = Setup::of(Plugin::faults(Isolation::Call).file(&live.path))
+        .start()
+        .await;
+    let versions = [
+        ("1", bytes(&components().faults)),
+        ("2", bytes(&components().faults_2)),
+    ];
+    for (turn, (way, save)) in (1..).zip(ways) {
+        let (expected, bytes) = versions[turn % 2].clone();
+        let before = host.log.len();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, live) = (stop.clone(), live.clone());
+        let saving = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                save(&live, &bytes);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        until_live(&host, before, expected).await;
+        assert_eq!(version(&host).await, expected, "{way}");
+        stop.store(true, Ordering::Relaxed);
+        saving.join().expect("it saves");
+    }
+    host.stop().await;
+}
+
+/// Whatever is made of the half, it is the whole that turns live.
+#[tokio::test]
+async fn a_file_that_is_written_slowly_turns_live_when_it_is_closed() {
+    let live = LiveFile::copy_of(&components().faults);
+    let host = Setup::of(Plugin::faults(Isolation::Call).file(&live.path))
+        .start()
+        .await;
+    let bytes = bytes(&components().faults_2);
+    let (begin, rest) = bytes.split_at(bytes.len() / 2);
+    let before = host.log.len();
+    let mut file = fs::File::create(&live.path).expect("the folder is ours");
+    for part in begin.chunks(begin.len() / 8) {
+        file.write_all(part).expect("there is room");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(version(&host).await, "1");
+    }
+    file.write_all(rest).expect("there is room");
+    drop(file);
     until_live(&host, before, "2").await;
     assert_eq!(version(&host).await, "2");
     host.stop().await;

@@ -27,6 +27,15 @@ impl LiveFile {
         fs::rename(new, &self.path).expect("the folder is ours");
     }
 
+    /// As cargo does it: the file is made elsewhere, and gets a second name.
+    pub(crate) fn link_over(&self, bytes: &[u8]) {
+        let made = tempfile::NamedTempFile::new_in(self.folder.path()).expect("the folder is ours");
+        let made = made.into_temp_path().keep().expect("the folder is ours");
+        fs::write(&made, bytes).expect("the folder is ours");
+        fs::remove_file(&self.path).expect("the folder is ours");
+        fs::hard_link(&made, &self.path).expect("the folder is ours");
+    }
+
     /// As compilers do it.
     pub(crate) fn write_in_place(&self, bytes: &[u8]) {
         fs::write(&self.path, bytes).expect("the folder is ours");

@@ -74,7 +74,8 @@ async fn first_build(project: &Project) -> anyhow::Result<(Build, FolderWatch)> 
     loop {
         // Watched from before the build, so that a change during it is not missed.
         let watch = project.watch(&BTreeSet::new())?;
-        if let Some(build) = project.build().await? {
+        if let Some(mut build) = project.build().await? {
+            project.ended(&mut build).await?;
             return Ok((build, watch));
         }
         eprintln!("mortise: waiting for a change");
@@ -147,14 +148,10 @@ async fn rebuild_on_change(
     watch = project.watch(&sources)?.replace(watch);
     loop {
         watch.settled().await;
-        let Some(build) = project.build().await? else {
+        let Some(mut build) = project.build().await? else {
             eprintln!("mortise: the last version that compiled goes on serving");
             continue;
         };
-        if build.sources != sources {
-            sources = build.sources;
-            watch = project.watch(&sources)?.replace(watch);
-        }
         for plugin in registry.plugins() {
             match registry.load(plugin).await {
                 Ok(live) => eprintln!(
@@ -163,6 +160,11 @@ async fn rebuild_on_change(
                 ),
                 Err(error) => eprintln!("mortise: not loaded, nothing changed: {error}"),
             }
+        }
+        project.ended(&mut build).await?;
+        if build.sources != sources {
+            sources = build.sources;
+            watch = project.watch(&sources)?.replace(watch);
         }
     }
 }

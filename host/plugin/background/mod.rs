@@ -17,10 +17,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use thread_priority::ThreadPriority;
-use thread_priority::unix::{
-    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
-};
 use tokio::sync::oneshot;
 
 use crate::capability::Namespace;
@@ -71,9 +67,7 @@ impl Slices {
     }
 }
 
-/// The threads of lower priority: they are of the scheduler's class for idle work, because a thread that is
-/// merely nice may keep its processor for whole milliseconds when another one wakes up. They end with the
-/// last engine.
+/// The threads of lower priority. They end with the last engine.
 pub struct Background {
     queue: Arc<Queue>,
 }
@@ -125,10 +119,7 @@ impl Background {
         for _ in 0..threads {
             background.spawn(|queue| {
                 super::processor::enter_background();
-                // A thread may always lower itself.
-                let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-                let lowered = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
-                if let Err(error) = lowered {
+                if let Err(error) = super::processor::lower_priority() {
                     tracing::warn!(%error, "calls that compute for long keep the priority of the others");
                 }
                 queue.work();

@@ -1,6 +1,6 @@
 use std::sync::mpsc;
 
-use thread_priority::unix::thread_schedule_policy;
+use thread_priority::unix::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_schedule_policy};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::Instant;
 

@@ -24,7 +24,7 @@ use crate::metadata::MetadataLimits;
 use crate::plugin::artifact::Artifact;
 use crate::plugin::background::Slices;
 use crate::plugin::bindings::v0_1::Status;
-use crate::plugin::compiled::{Compiled, Form};
+use crate::plugin::compiled::{Code, Compiled, Form};
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::instance::{Program, Trapped};
 use crate::plugin::limits::SandboxLimits;
@@ -115,13 +115,14 @@ static LINKED: LazyLock<Linked> = LazyLock::new(|| {
     });
     let engine = engine.expect("there is room for a few sandboxes");
     let artifact = Artifact::from_bytes(Path::new("puppet.wasm"), PUPPET.to_vec()).expect("a plugin");
-    let program = |form| {
-        let compiled = Compiled::new(engine.wasm(), &artifact, form).expect("it compiles");
+    let program = |form: &Form| {
+        let code = Code::compile(engine.wasm(), &artifact, form).expect("it compiles");
+        let compiled = Compiled::load(engine.wasm(), &code).expect("it is whole");
         Program::link(&engine, &compiled).expect("it imports the contract")
     };
     Linked {
-        component: program(Form::Component),
-        flat: program(Form::Flat),
+        component: program(&Form::Component),
+        flat: program(&Form::flat(engine.wasm(), &artifact).expect("it can be linked directly")),
     }
 });
 
