@@ -26,7 +26,7 @@ use mortise::observe::CallId;
 use mortise::plugin::artifact::Artifact;
 use mortise::plugin::background::Slices;
 use mortise::plugin::compiled::{Code, Compiled, Form};
-use mortise::plugin::instance::Program;
+use mortise::plugin::instance::{Instance, Program};
 use mortise::plugin::limits::SandboxLimits;
 use mortise::plugin::state::{Attempt, Call, CallState, PluginContext};
 use mortise::router::{Router, RoutingTable};
@@ -146,6 +146,14 @@ impl Parts {
         })
     }
 
+    /// One call of a sandbox that exists.
+    async fn call(&self, sandbox: &mut Instance, request: &Bytes) {
+        sandbox.begin(self.attempt(), Slices::default());
+        let answer = sandbox.handle(METHOD as u32, request.clone()).await;
+        answer.expect("no trap").expect("an answer");
+        drop(sandbox.finish());
+    }
+
     fn program(&self, form: &Form) -> Program {
         let engine = &self.loader.engine;
         let code = Code::compile(engine.wasm(), &self.artifact, form).expect("it compiles");
@@ -256,10 +264,7 @@ fn sandbox(criterion: &mut Criterion) {
             criterion,
             &format!("call: {name}, with its attempt"),
             async || {
-                sandbox.begin(parts.attempt(), Slices::default());
-                let answer = sandbox.handle(METHOD as u32, request.clone()).await;
-                answer.expect("no trap").expect("an answer");
-                drop(sandbox.finish());
+                parts.call(&mut sandbox, &request).await;
             },
         );
         if program.renews() {
@@ -267,10 +272,7 @@ fn sandbox(criterion: &mut Criterion) {
                 criterion,
                 &format!("call and renew: {name}, with its attempt"),
                 async || {
-                    sandbox.begin(parts.attempt(), Slices::default());
-                    let answer = sandbox.handle(METHOD as u32, request.clone()).await;
-                    answer.expect("no trap").expect("an answer");
-                    drop(sandbox.finish());
+                    parts.call(&mut sandbox, &request).await;
                     assert!(sandbox.renew(), "it has not grown");
                 },
             );

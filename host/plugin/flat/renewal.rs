@@ -9,7 +9,7 @@
 use std::sync::{Arc, OnceLock};
 
 use wasmparser::{Operator, Parser, Payload};
-use wasmtime::{Instance, Memory, Module, ModuleExport, Store, Val};
+use wasmtime::{Global, Instance, Memory, Module, ModuleExport, Store, Val};
 
 use super::{Unfit, rewrite};
 use crate::plugin::state::CallState;
@@ -53,8 +53,9 @@ pub(super) fn is_possible(module: &[u8]) -> Result<bool, Unfit> {
 pub(super) struct Renewal {
     /// Its mutable ones.
     globals: Vec<ModuleExport>,
-    /// Taken from the first instance, before it runs.
-    original: OnceLock<Original>,
+    /// Taken from the first instance, before it runs; none if it lacks a global, which no module does that has its
+    /// export.
+    original: OnceLock<Option<Original>>,
 }
 
 /// An instance that has not run.
@@ -82,24 +83,22 @@ impl Renewal {
     /// Remembers an instance that has not run, if none is remembered yet.
     pub(super) fn remember(&self, store: &mut Store<CallState>, instance: Instance, memory: Memory) {
         self.original.get_or_init(|| {
-            let globals = self.globals.iter().filter_map(|export| {
-                let global = instance.get_module_export(&mut *store, export)?.into_global()?;
-                Some(global.get(&mut *store))
-            });
-            let globals = globals.collect();
+            let globals = self.globals.iter();
+            let globals = globals.map(|export| Some(global(store, instance, export)?.get(&mut *store)));
+            let globals = globals.collect::<Option<_>>()?;
             let pieces = memory.data(&*store).chunks(PIECE);
-            Original {
+            Some(Original {
                 memory: pieces
                     .map(|piece| (piece != ZERO).then(|| piece.into()))
                     .collect(),
                 globals,
-            }
+            })
         });
     }
 
     /// Renews an instance that has served a call to its end. False if it cannot be, and is to be given up.
     pub(super) fn renew(&self, store: &mut Store<CallState>, instance: Instance, memory: Memory) -> bool {
-        let Some(original) = self.original.get() else {
+        let Some(Some(original)) = self.original.get() else {
             return false;
         };
         let bytes = memory.data_mut(&mut *store);
@@ -113,9 +112,11 @@ impl Renewal {
             }
         }
         self.globals.iter().zip(&original.globals).all(|(export, value)| {
-            let global = instance.get_module_export(&mut *store, export);
-            let global = global.and_then(wasmtime::Extern::into_global);
-            global.is_some_and(|global| global.set(&mut *store, *value).is_ok())
+            global(store, instance, export).is_some_and(|global| global.set(&mut *store, *value).is_ok())
         })
     }
+}
+
+fn global(store: &mut Store<CallState>, instance: Instance, export: &ModuleExport) -> Option<Global> {
+    instance.get_module_export(store, export)?.into_global()
 }
