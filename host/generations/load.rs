@@ -2,19 +2,14 @@
 //! changes nothing.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::available_parallelism;
 use std::time::{Instant, SystemTime};
-
-use tokio::sync::Semaphore;
 
 use super::gate::{self, GateError};
 use super::generation::{Generation, Method};
 use super::make::{Made, Maker, short};
 use super::native::NativeHandler;
 use super::registry::PluginSettings;
-use super::settings::LOADING_SANDBOXES;
 use crate::capability::limits::Limits;
 use crate::capability::upstream::{Granted, Upstreams};
 use crate::config::Isolation;
@@ -138,10 +133,6 @@ pub struct Loader {
     pub metadata: MetadataLimits,
     /// Slots for idle sandboxes of all pools together.
     pub idle_slots: Arc<IdleSlots>,
-    /// A turn for each processor. Once calls are served a program takes all of them, so that one is made at a time: a
-    /// swap must leave the serving threads their cores.
-    making: Semaphore,
-    serving: AtomicBool,
     native: OnceLock<NativeHandler>,
 }
 
@@ -164,21 +155,8 @@ impl Loader {
             log,
             metadata,
             idle_slots: Arc::new(IdleSlots::new(idle_slots)),
-            making: Semaphore::new(Self::before_calls() as usize),
-            serving: AtomicBool::new(false),
             native: OnceLock::new(),
         }
-    }
-
-    /// How many plugins are loaded at a time while no calls are served: one on each processor.
-    pub(super) fn before_calls() -> u32 {
-        let processors = available_parallelism().map_or(1, Into::into);
-        processors.min(LOADING_SANDBOXES) as u32
-    }
-
-    /// From now on calls are served.
-    pub(super) fn calls_begin(&self) {
-        self.serving.store(true, Ordering::Relaxed);
     }
 
     /// Has `handler` serve the calls of all plugins that are loaded from now on.
@@ -303,13 +281,7 @@ impl Loader {
         })
     }
 
-    /// In its turn.
     async fn make(&self, artifact: Artifact, plugin: &PluginSettings) -> Result<Made, LoadError> {
-        let turns = match self.serving.load(Ordering::Relaxed) {
-            true => Self::before_calls(),
-            false => 1,
-        };
-        let _turns = self.making.acquire_many(turns).await;
         let file = artifact.path.display().to_string();
         let maker = Maker {
             engine: self.engine.clone(),

@@ -1,6 +1,7 @@
 //! The plugins of a host and the generation that is live of each.
 
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -9,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::generation::Generation;
 use super::load::{LoadError, Loader};
+use super::settings::LOADING_SANDBOXES;
 use super::swap::{Looked, Swap};
 use crate::admission::Share;
 use crate::capability::Namespace;
@@ -38,6 +40,9 @@ pub struct Registry {
     loader: Loader,
     dispatcher: Arc<Dispatcher>,
     plugins: Vec<PluginSettings>,
+    /// While calls are served one plugin is loaded at a time, which leaves the serving threads their cores. It is
+    /// swapped in before the next file is read, so that of two versions the later one stays.
+    loading: Semaphore,
     /// How many generations have turned live. Swaps happen one after another under its lock, which calls do
     /// not take.
     swaps: Mutex<u64>,
@@ -52,6 +57,7 @@ impl Registry {
             loader,
             dispatcher,
             plugins,
+            loading: Semaphore::new(1),
             swaps: Mutex::default(),
             services: watch::Sender::new(Vec::new()),
         }
@@ -87,7 +93,8 @@ impl Registry {
     /// Loads every plugin, one on each processor at a time, and makes live all that can be served; for a host that
     /// serves no calls yet. Returns the others, in the order of their names.
     pub async fn load_all(self: &Arc<Self>) -> Vec<(Namespace, LoadError)> {
-        let turns = Arc::new(Semaphore::new(Loader::before_calls() as usize));
+        let processors = available_parallelism().map_or(1, Into::into);
+        let turns = Arc::new(Semaphore::new(processors.min(LOADING_SANDBOXES)));
         let mut looks = JoinSet::new();
         for index in 0..self.plugins.len() {
             let (registry, turns) = (self.clone(), turns.clone());
@@ -103,7 +110,6 @@ impl Registry {
             .map(|(index, look)| (&self.plugins[index], look))
             .unzip();
         let loaded = self.swap(plugins.iter().copied().zip(looks));
-        self.loader.calls_begin();
         let refused = plugins.iter().zip(loaded);
         refused
             .filter_map(|(plugin, loaded)| Some((plugin.name.clone(), loaded.err()?)))
@@ -116,6 +122,7 @@ impl Registry {
     /// # Errors
     /// If the file cannot be served. What was live stays live.
     pub async fn load(&self, plugin: &PluginSettings) -> Result<Arc<Generation>, LoadError> {
+        let _turn = self.loading.acquire().await;
         let look = self.look(plugin).await;
         let mut loaded = self.swap([(plugin, look)]);
         loaded.pop().expect("one look, one outcome")
