@@ -31,7 +31,7 @@ mod value;
 pub use error::{ConfigError, ConfigErrors, Location};
 pub use keys::{
     Admin, Auth, Cache, Engine, Events, Idempotency, Isolation, Issuer, Linking, Log, LogFormat, Method,
-    Plugin, RateLimits, Server, Store, Subscription, Timers, Upstream,
+    OptLevel, Plugin, RateLimits, Server, Store, Subscription, Timers, Upstream,
 };
 pub use method::{InvalidMethodName, MethodName};
 pub use name::{InvalidPluginName, PluginName};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm};
 
 use super::background::Background;
 use super::compiler::Compiler;
@@ -35,6 +35,8 @@ pub struct EngineOptions {
     pub max_stack_bytes: usize,
     /// Threads for calls that use up their time slices.
     pub background_threads: usize,
+    /// Whether code is made to run fast, or else to be made fast.
+    pub optimise: bool,
 }
 
 /// The engine and its ticker thread, which ends with the last clone.
@@ -86,7 +88,12 @@ fn settings(options: &EngineOptions) -> Config {
     config.gc_support(false);
     // Not fuel: counting instructions slows guests by a factor of two to three.
     config.epoch_interruption(true);
-    config.cranelift_opt_level(OptLevel::Speed);
+    if options.optimise {
+        config.cranelift_opt_level(OptLevel::Speed);
+    } else {
+        config.cranelift_opt_level(OptLevel::None);
+        config.cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+    }
     config.max_wasm_stack(options.max_stack_bytes);
     config.async_stack_size(options.max_stack_bytes + HOST_FUNCTION_STACK);
     config.memory_reservation(MEMORY_RESERVATION);

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::config::setting::{GIB, KIB, MIB, TIB, bytes, long_bytes, optional, path_to, toggle};
+use crate::config::setting::{
+    Choices, GIB, KIB, MIB, TIB, bytes, choice, long_bytes, optional, path_to, toggle,
+};
 
 section! {
     /// Compiled plugins, kept on disk so that a known component loads in milliseconds.
@@ -25,7 +27,24 @@ section! {
         /// The most stack a plugin's WebAssembly code may use. A plugin that exceeds it has failed the call:
         /// UNKNOWN.
         "max_stack_bytes" => max_stack_bytes: usize = bytes(512 * KIB, 64 * KIB, 16 * MIB);
+        /// What plugins are compiled for. `speed` makes code that runs fast. `none` takes half as long to compile,
+        /// for code that runs slower, and behaves the same.
+        "opt_level" => opt_level: Option<OptLevel> =
+            optional("`speed`; in `mortise dev`, `none`", choice(OptLevel::Speed));
     }
 }
 
 top_level!(Engine);
+
+/// How much work is put into compiling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptLevel {
+    /// As much as makes the code fast.
+    Speed,
+    /// As little as can be.
+    None,
+}
+
+impl Choices for OptLevel {
+    const CHOICES: &'static [(&'static str, Self)] = &[("speed", OptLevel::Speed), ("none", OptLevel::None)];
+}
