@@ -20,8 +20,8 @@ use crate::policy::MethodPolicies;
 /// Sandboxes besides those of calls: plugins that describe themselves while they load.
 pub(super) const LOADING_SANDBOXES: usize = 8;
 
-/// Renewed sandboxes that are kept, per thread that serves: calls take them and bring them back in turn, so that
-/// few are idle at any moment.
+/// Renewed sandboxes that are kept, per thread that serves, besides one for each plugin: calls take them and bring
+/// them back in turn, so that few are idle at any moment.
 const RENEWED_PER_WORKER: usize = 16;
 
 impl PluginSettings {
@@ -55,7 +55,7 @@ impl Loader {
         let idle = if plugins.any(|plugin| plugin.isolation == Isolation::Reuse) {
             calls
         } else {
-            calls.min(RENEWED_PER_WORKER * worker_threads(config))
+            calls.min(RENEWED_PER_WORKER * worker_threads(config) + config.plugins.len())
         };
         let engine = engine(config, calls + idle)
             .with_context(|| format!("cannot reserve {} sandboxes", calls + idle))

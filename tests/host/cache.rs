@@ -79,6 +79,18 @@ async fn the_cache_can_be_turned_off() {
 }
 
 #[tokio::test]
+async fn code_that_was_made_fast_is_not_what_a_host_runs_whose_code_runs_fast() {
+    let data = tempfile::tempdir().expect("a folder");
+    for (level, expected) in [("none", false), ("speed", false), ("none", true), ("speed", true)] {
+        let section = format!("[engine]\nopt_level = \"{level}\"");
+        let host = setup(data.path()).cache(&section).start().await;
+        assert_eq!(cached(&host).await, expected, "{level}");
+        host.faults().count(CountRequest {}).await.expect("it serves");
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn hosts_can_share_a_cache_from_the_start() {
     let shared = tempfile::tempdir().expect("a folder");
     let section = format!("[cache]\ndir = {:?}", shared.path().join("cache"));
