@@ -28,7 +28,7 @@ section! {
         /// UNKNOWN.
         "max_stack_bytes" => max_stack_bytes: usize = bytes(512 * KIB, 64 * KIB, 16 * MIB);
         /// What plugins are compiled for. `speed` makes code that runs fast. `none` takes half as long to compile,
-        /// for code that runs slower, and behaves the same.
+        /// for code that does the same, but runs slower and may take more of its stack.
         "opt_level" => opt_level: Option<OptLevel> =
             optional("`speed`; in `mortise dev`, `none`", choice(OptLevel::Speed));
     }
