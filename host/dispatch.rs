@@ -26,6 +26,7 @@ use crate::observe::{CallId, CallLog, CallSpan, TraceContext, printable};
 use crate::plugin::state::{Attempt, Call};
 use crate::router::{Route, Router};
 use crate::server::framing::{self, Response};
+use crate::server::inline;
 use crate::server::{Client, Compression, RequestBounds};
 use crate::status::{Failure, GuestStatus};
 
@@ -182,6 +183,9 @@ impl Dispatcher {
             }
         })?;
         let mut record = route.generation.metrics.begin(route.method, arrived);
+        if !route.generation.is_brief(route.method) {
+            inline::leave().await;
+        }
         let id = CallId::random();
         let trace = TraceContext::of(&head.headers);
         let span = CallSpan::new(id, &head.headers, &route, trace.as_ref());

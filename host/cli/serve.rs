@@ -9,6 +9,7 @@ use crate::auth;
 use crate::config::{Config, ConfigErrors};
 use crate::generations::watch;
 use crate::observe::logging;
+use crate::server::inline;
 use crate::{service_manager, shutdown};
 
 /// Serves plugins.
@@ -36,6 +37,7 @@ pub(super) fn runtime(config: &Config) -> anyhow::Result<tokio::runtime::Runtime
     if let Some(threads) = config.server.worker_threads {
         builder.worker_threads(threads);
     }
+    inline::count_idle_workers(&mut builder);
     builder
         .enable_all()
         .thread_name("mortise-worker")

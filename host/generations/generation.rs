@@ -130,6 +130,11 @@ impl Generation {
         })
     }
 
+    /// Whether calls of a method have left their thread within microseconds lately.
+    pub fn is_brief(&self, method: usize) -> bool {
+        self.methods[method].habit.is_brief()
+    }
+
     /// How long a call of a method would take that comes now, if it computes for long and would have to wait.
     fn expected_time(&self, method: usize) -> Option<Duration> {
         let background = self.program.as_ref()?.background();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Version};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,6 +23,7 @@ use super::cors::Origins;
 use super::frames::FrameBudgets;
 use super::guard::Guarded;
 use super::health::Health;
+use super::inline::{Batched, BatchedIo, InlineExecutor};
 use super::listener::{Accepted, ClientSocket, Listener};
 use super::metrics::ConnectionMetrics;
 use super::misconduct::Misconduct;
@@ -147,11 +148,11 @@ async fn aged(max_age: Option<Duration>) {
     }
 }
 
-fn http(options: &ServerOptions) -> auto::Builder<TokioExecutor> {
+fn http(options: &ServerOptions) -> auto::Builder<InlineExecutor> {
     // A list over `max_metadata_bytes` gets a gRPC status that says so, which hyper cannot give. So it lets
     // through twice as much, and announces that. Beyond, its answer is HTTP status 431.
     let let_through = options.max_metadata_bytes.saturating_mul(2);
-    let mut http = auto::Builder::new(TokioExecutor::new());
+    let mut http = auto::Builder::new(InlineExecutor);
     http.http2()
         .timer(TokioTimer::new())
         .max_header_list_size(let_through)
@@ -170,7 +171,7 @@ fn http(options: &ServerOptions) -> auto::Builder<TokioExecutor> {
 
 /// What all connections share.
 struct Server {
-    http: auto::Builder<TokioExecutor>,
+    http: auto::Builder<InlineExecutor>,
     options: ServerOptions,
     clients: Arc<Clients>,
     /// What the log says of clients that were sent away.
@@ -219,20 +220,21 @@ impl Server {
             },
             certificate,
         };
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let io = TokioIo::new(BatchedIo(stream));
+        let mut connection = pin!(Batched::new(self.http.serve_connection(io, service)));
         let ended = tokio::select! {
             // First what the client has sent already: it learns from GOAWAY where it stands.
             biased;
             ended = connection.as_mut() => ended,
             () = drained(&mut draining) => {
-                connection.as_mut().graceful_shutdown();
+                connection.as_mut().connection().graceful_shutdown();
                 connection.await
             }
             misconduct = outlived(&activity, &self.options) => {
                 if let Some(misconduct) = misconduct {
                     self.log(misconduct, peer);
                 }
-                connection.as_mut().graceful_shutdown();
+                connection.as_mut().connection().graceful_shutdown();
                 match tokio::time::timeout(self.options.max_connection_age_grace, connection).await {
                     Ok(ended) => ended,
                     Err(_) => return tracing::debug!(%peer, "max_connection_age_grace_s passed"),

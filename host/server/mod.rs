@@ -14,6 +14,7 @@ mod grpc_web;
 mod guard;
 pub(crate) mod health;
 mod http1;
+pub(crate) mod inline;
 mod listener;
 mod metrics;
 mod misconduct;

@@ -4,10 +4,13 @@ use std::fs;
 
 use crate::in_both_modes;
 use crate::support::live::{LiveFile, patched};
-use crate::support::pb::faults::LoopRequest;
+use crate::support::pb::faults::{EchoRequest, LoopRequest, SpinRequest};
 use crate::support::{Isolation, Plugin, Setup, components, until_some};
 
-in_both_modes!(a_flood_leaves_another_plugin_its_half_of_the_processors);
+in_both_modes!(
+    a_flood_leaves_another_plugin_its_half_of_the_processors,
+    a_method_that_was_brief_holds_up_no_other_call_of_its_connection,
+);
 
 async fn a_flood_leaves_another_plugin_its_half_of_the_processors(isolation: Isolation) {
     const FLOOD: usize = 40;
@@ -50,6 +53,33 @@ async fn a_flood_leaves_another_plugin_its_half_of_the_processors(isolation: Iso
     println!("{FLOOD} calls of one plugin had {flood:.2} s of the processors, {FEW} of another {few:.2} s");
     let share = few / (flood + few);
     assert!((0.4..=0.6).contains(&share), "{share}");
+    client.close();
+    host.stop().await;
+}
+
+async fn a_method_that_was_brief_holds_up_no_other_call_of_its_connection(isolation: Isolation) {
+    const SPIN: &str = "/faults.v1.Faults/Spin";
+    // So that there is no idle one to take calls from the connection's task.
+    let host = Setup::of(Plugin::faults(isolation))
+        .with("[server]\nworker_threads = 1")
+        .start()
+        .await;
+    let client = host.raw().await;
+    let spin = |rounds| SpinRequest {
+        milliseconds: 0,
+        rounds,
+    };
+    for _ in 0..20 {
+        assert!(client.is_served(SPIN, &spin(1)).await);
+    }
+    let endless = client.clone();
+    tokio::spawn(async move { endless.abandoned(SPIN, &spin(u64::MAX)).await });
+    host.until_metric("a call that computes", "mortise_sandboxes", 1.0)
+        .await;
+    for _ in 0..20 {
+        let echo = EchoRequest::default();
+        assert!(client.is_served("/faults.v1.Faults/Echo", &echo).await);
+    }
     client.close();
     host.stop().await;
 }

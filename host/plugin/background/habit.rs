@@ -6,12 +6,17 @@ use std::time::Duration;
 use super::Task;
 use crate::admission::Stay;
 
-/// A score that a call which used up its slices raises by `RAISE`, and any other lowers by 1. So a method
+/// Two scores. A call that used up its slices raises the first by `RAISE`, and any other lowers it by 1. So a method
 /// counts as heavy after two such calls, while at least one in three is, and no longer after a few that are
 /// not.
+///
+/// A call that held its thread for less than `BRIEF` raises the second by 1, and any other lowers it by `LOWER`. So a
+/// method counts as brief after a few such calls, and no longer after two in a row that were not; one alone may have
+/// lost its processor to another program.
 #[derive(Debug, Default)]
 pub struct Habit {
-    score: AtomicU8,
+    heaviness: AtomicU8,
+    brevity: AtomicU8,
     /// What a call uses of a processor, if it ends in the background.
     usual: Stay,
 }
@@ -20,9 +25,17 @@ impl Habit {
     const RAISE: u8 = 2;
     const HEAVY: u8 = 4;
     const MOST: u8 = 8;
+    const BRIEF: Duration = Duration::from_micros(100);
+    const LOWER: u8 = 3;
+    const IS_BRIEF: u8 = 4;
 
     pub(super) fn is_heavy(&self) -> bool {
-        self.score.load(Ordering::Relaxed) >= Self::HEAVY
+        self.heaviness.load(Ordering::Relaxed) >= Self::HEAVY
+    }
+
+    /// Whether calls hold their thread for microseconds only.
+    pub fn is_brief(&self) -> bool {
+        self.brevity.load(Ordering::Relaxed) >= Self::IS_BRIEF
     }
 
     pub(super) fn usual(&self) -> Duration {
@@ -33,16 +46,24 @@ impl Habit {
         self.usual.learn(time);
     }
 
-    fn learn(&self, used_up: bool) {
-        let score = self.score.load(Ordering::Relaxed);
-        let learnt = match used_up {
-            true => (score + Self::RAISE).min(Self::MOST),
-            false => score.saturating_sub(1),
-        };
-        // Most calls end early and find nothing to unlearn. One lesson lost between two threads is no harm.
-        if learnt != score {
-            self.score.store(learnt, Ordering::Relaxed);
-        }
+    fn learn(&self, used_up: bool, time: Duration) {
+        adjust(&self.heaviness, |heaviness| match used_up {
+            true => (heaviness + Self::RAISE).min(Self::MOST),
+            false => heaviness.saturating_sub(1),
+        });
+        adjust(&self.brevity, |brevity| match time < Self::BRIEF {
+            true => (brevity + 1).min(Self::MOST),
+            false => brevity.saturating_sub(Self::LOWER),
+        });
+    }
+}
+
+/// Most calls find nothing to change. One lesson lost between two threads is no harm.
+fn adjust(score: &AtomicU8, learn: impl FnOnce(u8) -> u8) {
+    let before = score.load(Ordering::Relaxed);
+    let learnt = learn(before);
+    if learnt != before {
+        score.store(learnt, Ordering::Relaxed);
     }
 }
 
@@ -60,7 +81,8 @@ impl<'c> Lesson<'c> {
 
     pub(super) fn learn(&mut self) {
         if !std::mem::replace(&mut self.learnt, true) {
-            self.task.habit.learn(self.task.slices.used_up());
+            let slices = self.task.slices;
+            self.task.habit.learn(slices.used_up(), slices.time());
         }
     }
 }

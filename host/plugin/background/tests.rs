@@ -151,6 +151,30 @@ async fn methods_that_are_heavy_begin_in_the_background_until_they_are_light() {
 }
 
 #[tokio::test]
+async fn methods_are_brief_after_a_few_calls_that_were() {
+    let method = Method::new();
+    let call = async |time: Duration| {
+        let ran = method.run(None, |slices| async move { slices.used(time) });
+        ran.await.expect("an end");
+        method.habit.is_brief()
+    };
+    let (brief, long) = (Duration::from_micros(20), Duration::from_millis(1));
+    assert!(!method.habit.is_brief() && !call(brief).await);
+    let mut calls = 1;
+    while !call(brief).await {
+        calls += 1;
+        assert!(calls < 10);
+    }
+    while calls < 10 {
+        assert!(call(brief).await);
+        calls += 1;
+    }
+    // One may have lost its processor, two have not.
+    assert!(call(long).await);
+    assert!(!call(long).await);
+}
+
+#[tokio::test]
 async fn what_waits_for_something_else_goes_on_when_it_has_it() {
     let method = Method::new();
     method.turn_heavy().await;
