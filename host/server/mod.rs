@@ -5,7 +5,7 @@ mod answers;
 pub(crate) mod compression;
 mod connection;
 mod cors;
-mod drain;
+mod ending;
 mod frames;
 pub(crate) mod framing;
 #[cfg(any(test, fuzzing))]
@@ -17,6 +17,7 @@ mod http1;
 mod listener;
 mod metrics;
 mod misconduct;
+mod own;
 mod peer;
 mod proxy;
 mod reflection;
