@@ -26,7 +26,9 @@ fn generate_health() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(["grpc/health/v1/health.proto"], ["proto"])?;
     let encoded = Path::new(&std::env::var("OUT_DIR")?).join("health.binpb");
     fs::write(encoded, descriptors.encode_to_vec())?;
-    Ok(tonic_prost_build::configure().compile_fds(descriptors)?)
+    // The host serves it itself.
+    let messages_and_client = tonic_prost_build::configure().build_server(false);
+    Ok(messages_and_client.compile_fds(descriptors)?)
 }
 
 /// Writes `mortise.admin.v1.rs`, and its descriptors as `admin.binpb`.

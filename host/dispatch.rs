@@ -110,6 +110,13 @@ impl Answer {
     }
 }
 
+/// What a call gets that asks for a method which is not served.
+pub(crate) fn unknown_method(path: &str) -> Failure {
+    Failure::UnknownMethod {
+        path: printable(path, MAX_SHOWN_BYTES),
+    }
+}
+
 impl Dispatcher {
     /// Serves one unary call from its headers to its answer. Dropping the future cancels the call: the guest
     /// stops, and what it staged is discarded unless its commit was already accepted.
@@ -142,13 +149,18 @@ impl Dispatcher {
         }
     }
 
-    /// The answer to a call that failed before or outside its plugin.
-    pub fn failed(&self, failure: &Failure) -> Response {
-        let status = if self.limits.error_details {
+    /// The status of a failure, with its reason unless the operator leaves reasons out.
+    pub(crate) fn status(&self, failure: &Failure) -> tonic::Status {
+        if self.limits.error_details {
             failure.to_status()
         } else {
             failure.to_bare_status()
-        };
+        }
+    }
+
+    /// The answer to a call that failed before or outside its plugin.
+    pub fn failed(&self, failure: &Failure) -> Response {
+        let status = self.status(failure);
         let mut headers = HeaderMap::new();
         match failure {
             // So that the client can choose another ("Compression" of the gRPC documents).
@@ -173,15 +185,13 @@ impl Dispatcher {
         client: Option<Arc<Client>>,
     ) -> Result<Answer, Failure> {
         let arrived = Instant::now();
-        check_size(&head, self.limits.max_metadata_bytes)
-            .inspect_err(|failure| self.unrouted.count(failure.row().reason))?;
         let path = head.uri.path();
-        let route = self.router.resolve(path).ok_or_else(|| {
-            self.unrouted.count("UNKNOWN_METHOD");
-            Failure::UnknownMethod {
-                path: printable(path, MAX_SHOWN_BYTES),
-            }
-        })?;
+        check_size(&head, self.limits.max_metadata_bytes)
+            .inspect_err(|failure| self.note_unrouted(failure, path))?;
+        let route = self.router.resolve(path);
+        let route = route
+            .ok_or_else(|| unknown_method(path))
+            .inspect_err(|failure| self.note_unrouted(failure, path))?;
         let mut record = route.generation.metrics.begin(route.method, arrived);
         if !route.generation.is_brief(route.method) {
             inline::leave().await;
@@ -202,6 +212,12 @@ impl Dispatcher {
             outcome
         });
         span.scope(answered).await
+    }
+
+    /// Counts a call that failed and reached no plugin, and tells the operator who asks for it.
+    pub(crate) fn note_unrouted(&self, failure: &Failure, path: &str) {
+        self.unrouted.count(failure.row().reason);
+        self.log.unrouted(failure, path);
     }
 
     /// Reads the request of a call that has a route, and has it handled when it is its turn.

@@ -68,6 +68,28 @@ pub fn check_size(head: &Parts, limit: usize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses more than `max_entries` values and `-bin` values that are not base64.
+pub fn check_entries(headers: &HeaderMap, max_entries: usize) -> Result<(), Failure> {
+    if headers.len() > max_entries {
+        return Err(Failure::TooMuchMetadata { limit: max_entries });
+    }
+    let mut entries = headers.len();
+    for (key, value) in headers {
+        if is_binary(key.as_str()) {
+            let Some(values) = decode_binary(value) else {
+                let key = key.as_str().chars().take(128).collect();
+                return Err(Failure::MalformedBinaryMetadata { key });
+            };
+            // A guest gets each of them with a key of its own.
+            entries += values.len() - 1;
+        }
+    }
+    if entries > max_entries {
+        return Err(Failure::TooMuchMetadata { limit: max_entries });
+    }
+    Ok(())
+}
+
 /// Request metadata, decoded only as far as a guest asks.
 #[derive(Debug, Default)]
 pub struct RequestMetadata {
@@ -77,25 +99,12 @@ pub struct RequestMetadata {
 }
 
 impl RequestMetadata {
-    /// Refuses more than `max_entries` values and `-bin` values that are not base64.
+    /// The metadata of a request.
+    ///
+    /// # Errors
+    /// As of [`check_entries`].
     pub fn new(headers: HeaderMap, max_entries: usize) -> Result<Self, Failure> {
-        if headers.len() > max_entries {
-            return Err(Failure::TooMuchMetadata { limit: max_entries });
-        }
-        let mut entries = headers.len();
-        for (key, value) in &headers {
-            if is_binary(key.as_str()) {
-                let Some(values) = decode_binary(value) else {
-                    let key = key.as_str().chars().take(128).collect();
-                    return Err(Failure::MalformedBinaryMetadata { key });
-                };
-                // A guest gets each of them with a key of its own.
-                entries += values.len() - 1;
-            }
-        }
-        if entries > max_entries {
-            return Err(Failure::TooMuchMetadata { limit: max_entries });
-        }
+        check_entries(&headers, max_entries)?;
         Ok(Self {
             headers,
             withheld: None,

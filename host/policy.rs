@@ -101,29 +101,61 @@ pub fn is_of_host(name: &MethodName) -> bool {
     [HEALTH, REFLECTION].contains(&name.service())
 }
 
+/// What holds for calls of one method of the host's own services.
+#[derive(Debug, Clone)]
+pub struct HostPolicy {
+    /// Whom it is for.
+    pub access: Access,
+    /// How long a call may take.
+    pub deadline: DeadlinePolicy,
+    /// The smallest message of an answer that is compressed.
+    pub compress_min_bytes: usize,
+}
+
 /// What holds for the host's own services.
 #[derive(Debug, Clone)]
 pub struct HostPolicies {
     methods: BTreeMap<MethodName, config::Method>,
+    deadline: DeadlinePolicy,
+    compress_min_bytes: usize,
 }
 
 impl HostPolicies {
     /// Of what `config` says about them.
     pub fn new(config: &Config) -> Self {
         let own = config.methods.iter().filter(|(name, _)| is_of_host(name));
+        let server = &config.server;
         Self {
             methods: own.map(|(name, method)| (name.clone(), method.clone())).collect(),
+            deadline: DeadlinePolicy {
+                default: server.default_deadline,
+                maximum: server.max_deadline,
+            },
+            compress_min_bytes: server.compress_min_bytes,
         }
     }
 
-    /// Whom the method at this path is for. Health is for everybody unless the operator says otherwise: those who
-    /// probe have no tokens. The older version of reflection is as the newer one.
-    pub fn access(&self, path: &str) -> Access {
+    /// What holds for the method at this path. Health is for everybody unless the operator says otherwise: those who
+    /// probe have no tokens. What answers with a stream is meant to stay, so the deadlines of `[server]` are not for
+    /// it. The older version of reflection is as the newer one.
+    pub fn of(&self, path: &str, streams: bool) -> HostPolicy {
         let name = path.trim_start_matches('/').replace(".v1alpha.", ".v1.");
         let method = config::Method::find(&self.methods, &name);
-        Access {
-            anonymous: method.anonymous.unwrap_or(name.starts_with(HEALTH)),
-            scopes: method.required_scopes.unwrap_or_default(),
+        let elsewhere = if streams {
+            DeadlinePolicy::default()
+        } else {
+            self.deadline
+        };
+        HostPolicy {
+            access: Access {
+                anonymous: method.anonymous.unwrap_or(name.starts_with(HEALTH)),
+                scopes: method.required_scopes.unwrap_or_default(),
+            },
+            deadline: DeadlinePolicy {
+                default: method.default_deadline.or(elsewhere.default),
+                maximum: method.max_deadline.or(elsewhere.maximum),
+            },
+            compress_min_bytes: method.compress_min_bytes.unwrap_or(self.compress_min_bytes),
         }
     }
 }

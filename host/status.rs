@@ -108,6 +108,8 @@ pub enum Failure {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The message of a call to one of the host's own services does not parse.
+    MalformedMessage,
     /// `grpc-encoding` names a compression the host does not have.
     UnsupportedEncoding {
         /// As sent, bounded.
@@ -175,6 +177,10 @@ pub enum Failure {
         /// For the operator's log.
         cause: String,
     },
+    /// Health is asked for a service that nobody serves.
+    UnknownService,
+    /// The host drains, and does not wait for its own services.
+    ShuttingDown,
     /// The caller is not known, or may not call this.
     Auth(auth::Refusal),
     /// A call of the plugin's to an upstream came to nothing. It is the plugin that hears of it; only

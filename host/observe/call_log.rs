@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::field::display;
 
 use super::metrics::{CallRecord, Stage};
-use super::{CallSpan, Throttle};
+use super::{CallSpan, Throttle, printable};
 use crate::capability::Namespace;
 use crate::status::{Blame, Failure, code_name};
 
@@ -14,6 +14,9 @@ const TARGET: &str = "mortise::calls";
 
 /// Of the lines about slow calls, where others have the reason of a failure.
 const SLOW: &str = "SLOW_CALL";
+
+/// Paths are shown up to this length.
+const MAX_SHOWN_BYTES: usize = 256;
 
 /// Writes of calls what the operator is to know, at a bounded rate for each reason and plugin.
 #[derive(Debug)]
@@ -72,6 +75,17 @@ impl CallLog {
                 row.message
             );
         }
+    }
+
+    /// The host ended a call that reached no plugin.
+    pub fn unrouted(&self, failure: &Failure, path: &str) {
+        if !tracing::enabled!(target: TARGET, tracing::Level::DEBUG) {
+            return;
+        }
+        let path = printable(path, MAX_SHOWN_BYTES);
+        let row = failure.row();
+        let (reason, code, blame) = (row.reason, code_name(row.code), row.blame.as_str());
+        tracing::debug!(target: TARGET, reason, code, blame, path, "call failed: {}", row.message);
     }
 
     /// Whether the call took so long that it gets a line, which this writes.

@@ -1,14 +1,13 @@
 //! gRPC health: SERVING for each service that a plugin serves, and for the host as a whole, which is the empty
 //! name; NOT_SERVING while the host drains.
 
-use std::pin::Pin;
-
 use futures_util::Stream;
 use tokio::sync::watch;
-use tonic::{Request, Response, Status};
+
+use crate::status::Failure;
 
 use pb::health_check_response::ServingStatus;
-use pb::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
+use pb::{HealthCheckRequest, HealthCheckResponse, HealthListResponse};
 
 /// Made from `proto/grpc/health/v1/health.proto`.
 #[allow(unreachable_pub)]
@@ -29,6 +28,37 @@ impl Health {
     /// `services` names what is served, and every change of it.
     pub fn new(services: watch::Receiver<Vec<String>>, draining: watch::Receiver<bool>) -> Self {
         Self { services, draining }
+    }
+
+    pub(super) fn check(&self, request: &HealthCheckRequest) -> Result<HealthCheckResponse, Failure> {
+        let status = self.status(&request.service);
+        status.map(answer).ok_or(Failure::UnknownService)
+    }
+
+    pub(super) fn list(&self) -> HealthListResponse {
+        let status = self.of_known();
+        let services = self.services.borrow();
+        let names = std::iter::once("").chain(services.iter().map(String::as_str));
+        let statuses = names.map(|name| (name.to_owned(), answer(status))).collect();
+        HealthListResponse { statuses }
+    }
+
+    /// What is so now, and every change of it.
+    pub(super) fn watch(
+        self,
+        request: HealthCheckRequest,
+    ) -> impl Stream<Item = HealthCheckResponse> + Send + use<> {
+        let start = (self, request.service, None);
+        futures_util::stream::unfold(start, |(mut health, service, said)| async move {
+            let status = loop {
+                let status = health.status(&service).unwrap_or(ServingStatus::ServiceUnknown);
+                if said != Some(status) {
+                    break status;
+                }
+                health.changed().await?;
+            };
+            Some((answer(status), (health, service, Some(status))))
+        })
     }
 
     /// None if the host does not know the service.
@@ -57,46 +87,5 @@ impl Health {
 fn answer(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse {
         status: status.into(),
-    }
-}
-
-#[tonic::async_trait]
-impl pb::health_server::Health for Health {
-    async fn check(
-        &self,
-        request: Request<HealthCheckRequest>,
-    ) -> Result<Response<HealthCheckResponse>, Status> {
-        let status = self.status(&request.get_ref().service);
-        let status = status.ok_or_else(|| Status::not_found("This host does not know the service"))?;
-        Ok(Response::new(answer(status)))
-    }
-
-    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
-        let status = self.of_known();
-        let services = self.services.borrow();
-        let names = std::iter::once("").chain(services.iter().map(String::as_str));
-        let statuses = names.map(|name| (name.to_owned(), answer(status))).collect();
-        Ok(Response::new(HealthListResponse { statuses }))
-    }
-
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
-
-    async fn watch(
-        &self,
-        request: Request<HealthCheckRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        let service = request.into_inner().service;
-        let start = (self.clone(), service, None);
-        let statuses = futures_util::stream::unfold(start, |(mut health, service, said)| async move {
-            let status = loop {
-                let status = health.status(&service).unwrap_or(ServingStatus::ServiceUnknown);
-                if said != Some(status) {
-                    break status;
-                }
-                health.changed().await?;
-            };
-            Some((Ok(answer(status)), (health, service, Some(status))))
-        });
-        Ok(Response::new(Box::pin(statuses)))
     }
 }

@@ -5,7 +5,7 @@ mod answers;
 pub(crate) mod compression;
 mod connection;
 mod cors;
-mod drain;
+mod ending;
 mod frames;
 pub(crate) mod framing;
 #[cfg(any(test, fuzzing))]
@@ -18,6 +18,7 @@ pub(crate) mod inline;
 mod listener;
 mod metrics;
 mod misconduct;
+mod own;
 mod peer;
 mod proxy;
 mod reflection;

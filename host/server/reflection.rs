@@ -5,13 +5,11 @@
 //! name.
 
 use std::collections::HashSet;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
+use prost::Message;
 use prost_reflect::{DescriptorPool, FileDescriptor};
-use tokio_stream::StreamExt;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::Code;
 use tonic_reflection::pb::{v1, v1alpha};
 
 use super::health;
@@ -24,7 +22,7 @@ struct OwnServices {
     pools: Vec<(DescriptorPool, &'static [&'static str])>,
 }
 
-/// Implements both versions of the service.
+/// Answers both versions of the service.
 #[derive(Clone)]
 pub(super) struct Reflection {
     dispatcher: Arc<Dispatcher>,
@@ -211,71 +209,74 @@ fn not_found(what: &str, name: &str) -> Reply {
     Reply::Error(Code::NotFound, format!("no {what} {}", printable(name, 256)))
 }
 
+/// A question of one version of the service.
+pub(super) trait Asked: Message + Default {
+    /// What answers it in the same version.
+    type Answer: Message;
+
+    fn answer(self, reflection: &Reflection) -> Self::Answer;
+}
+
 /// The two versions have the same messages under different names.
 macro_rules! implement {
     ($version:ident) => {
-        #[tonic::async_trait]
-        impl $version::server_reflection_server::ServerReflection for Reflection {
-            type ServerReflectionInfoStream =
-                Pin<Box<dyn Stream<Item = Result<$version::ServerReflectionResponse, Status>> + Send>>;
+        impl Asked for $version::ServerReflectionRequest {
+            type Answer = $version::ServerReflectionResponse;
 
-            async fn server_reflection_info(
-                &self,
-                request: Request<Streaming<$version::ServerReflectionRequest>>,
-            ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
+            fn answer(self, reflection: &Reflection) -> Self::Answer {
                 use $version::server_reflection_request::MessageRequest;
                 use $version::server_reflection_response::MessageResponse;
 
-                let reflection = self.clone();
-                let answers = request.into_inner().map(move |request| {
-                    let request = request?;
-                    let question = match request.message_request.clone() {
-                        Some(MessageRequest::ListServices(_)) => Question::Services,
-                        Some(MessageRequest::FileByFilename(name)) => Question::File(name),
-                        Some(MessageRequest::FileContainingSymbol(symbol)) => Question::Symbol(symbol),
-                        Some(MessageRequest::FileContainingExtension(extension)) => Question::Extension {
-                            message: extension.containing_type,
-                            number: extension.extension_number,
-                        },
-                        Some(MessageRequest::AllExtensionNumbersOfType(message)) => {
-                            Question::Extensions(message)
-                        }
-                        None => return Err(Status::invalid_argument("the request asks nothing")),
-                    };
-                    let answer = match reflection.answer(question) {
-                        Reply::Services(services) => {
-                            MessageResponse::ListServicesResponse($version::ListServiceResponse {
-                                service: services
-                                    .into_iter()
-                                    .map(|name| $version::ServiceResponse { name })
-                                    .collect(),
-                            })
-                        }
-                        Reply::Files(file_descriptor_proto) => {
-                            MessageResponse::FileDescriptorResponse($version::FileDescriptorResponse {
-                                file_descriptor_proto,
-                            })
-                        }
-                        Reply::Extensions { message, numbers } => {
-                            MessageResponse::AllExtensionNumbersResponse($version::ExtensionNumberResponse {
-                                base_type_name: message,
-                                extension_number: numbers,
-                            })
-                        }
-                        Reply::Error(code, error_message) => {
-                            MessageResponse::ErrorResponse($version::ErrorResponse {
-                                error_code: code as i32,
-                                error_message,
-                            })
-                        }
-                    };
-                    Ok($version::ServerReflectionResponse {
-                        valid_host: request.host.clone(),
-                        original_request: Some(request),
-                        message_response: Some(answer),
-                    })
+                let question = self.message_request.clone().map(|question| match question {
+                    MessageRequest::ListServices(_) => Question::Services,
+                    MessageRequest::FileByFilename(name) => Question::File(name),
+                    MessageRequest::FileContainingSymbol(symbol) => Question::Symbol(symbol),
+                    MessageRequest::FileContainingExtension(extension) => Question::Extension {
+                        message: extension.containing_type,
+                        number: extension.extension_number,
+                    },
+                    MessageRequest::AllExtensionNumbersOfType(message) => Question::Extensions(message),
                 });
-                Ok(Response::new(Box::pin(answers)))
+                let reply = match question {
+                    Some(question) => reflection.answer(question),
+                    // Or something that only later versions ask.
+                    None => Reply::Error(
+                        Code::InvalidArgument,
+                        "the request asks nothing that is known here".into(),
+                    ),
+                };
+                let answer = match reply {
+                    Reply::Services(services) => {
+                        MessageResponse::ListServicesResponse($version::ListServiceResponse {
+                            service: services
+                                .into_iter()
+                                .map(|name| $version::ServiceResponse { name })
+                                .collect(),
+                        })
+                    }
+                    Reply::Files(file_descriptor_proto) => {
+                        MessageResponse::FileDescriptorResponse($version::FileDescriptorResponse {
+                            file_descriptor_proto,
+                        })
+                    }
+                    Reply::Extensions { message, numbers } => {
+                        MessageResponse::AllExtensionNumbersResponse($version::ExtensionNumberResponse {
+                            base_type_name: message,
+                            extension_number: numbers,
+                        })
+                    }
+                    Reply::Error(code, error_message) => {
+                        MessageResponse::ErrorResponse($version::ErrorResponse {
+                            error_code: code as i32,
+                            error_message,
+                        })
+                    }
+                };
+                $version::ServerReflectionResponse {
+                    valid_host: self.host.clone(),
+                    original_request: Some(self),
+                    message_response: Some(answer),
+                }
             }
         }
     };

@@ -7,38 +7,24 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, StatusCode, Version, header};
 use tokio::sync::watch;
 use tonic::body::Body;
-use tonic_reflection::pb::{v1, v1alpha};
-use tower_service::Service;
 
 use super::activity::Activity;
 use super::answers::AnswerMemory;
 use super::connection::ServerOptions;
 use super::cors::{self, Origins};
-use super::drain::UntilDrained;
 use super::framing::Response;
 use super::grpc_web::{self, Format};
 use super::health::Health;
 use super::http1;
+use super::own::OwnServices;
 use super::peer::Client;
-use super::reflection::Reflection;
-use crate::auth;
 use crate::dispatch::Dispatcher;
-use crate::policy::{HEALTH, HostPolicies, REFLECTION};
 use crate::status::Failure;
-
-const REFLECTION_V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
-
-type HealthServer = super::health::pb::health_server::HealthServer<Health>;
-type ReflectionV1 = v1::server_reflection_server::ServerReflectionServer<Reflection>;
-type ReflectionV1Alpha = v1alpha::server_reflection_server::ServerReflectionServer<Reflection>;
 
 /// Everything that is served, shared by all connections.
 pub(super) struct Services {
-    draining: watch::Receiver<bool>,
     origins: Origins,
-    policies: HostPolicies,
-    health: HealthServer,
-    reflection: Option<(ReflectionV1, ReflectionV1Alpha)>,
+    own: Arc<OwnServices>,
     dispatcher: Arc<Dispatcher>,
     answers: Arc<AnswerMemory>,
 }
@@ -64,17 +50,8 @@ impl Services {
         draining: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            draining,
             origins: options.origins.clone(),
-            policies: options.host_policies.clone(),
-            health: HealthServer::new(health),
-            reflection: options.reflection.then(|| {
-                let reflection = Reflection::new(dispatcher.clone());
-                (
-                    ReflectionV1::new(reflection.clone()),
-                    ReflectionV1Alpha::new(reflection),
-                )
-            }),
+            own: Arc::new(OwnServices::new(dispatcher.clone(), health, options, draining)),
             dispatcher,
             answers: AnswerMemory::new(options.max_response_memory_bytes),
         }
@@ -119,51 +96,18 @@ impl Services {
         })
     }
 
-    /// The host's own streams, health watches above all, would keep a draining host waiting for as long as their
-    /// clients like. Until they end, their connection is in use.
-    fn until_drained(&self, answer: Answer, caller: &Caller) -> Answer {
-        let draining = self.draining.clone();
-        let in_use = caller.activity.begin();
-        Box::pin(async move {
-            Ok(answer
-                .await?
-                .map(|body| Body::new(UntilDrained::new(body, draining, in_use))))
-        })
-    }
-
-    /// Whether the caller may use the host's own services. The dispatcher asks the same for those of plugins.
-    fn admit(&self, request: &Request<Body>) -> Result<(), auth::Refusal> {
-        let access = self.policies.access(request.uri().path());
-        let auth = &self.dispatcher.auth;
-        auth.admit(&access, request.headers(), request.extensions())?;
-        Ok(())
-    }
-
     fn route(&self, request: Request<Body>, caller: &Caller) -> Answer {
-        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
-        if matches!(service, HEALTH | REFLECTION | REFLECTION_V1ALPHA)
-            && let Err(refusal) = self.admit(&request)
-        {
-            let answer = self.dispatcher.failed(&refusal.into());
+        if OwnServices::have(request.uri().path()) {
+            return self.own.clone().call(request, caller.clone());
+        }
+        if self.answers.is_full(caller.client.as_deref()) {
+            let answer = self.dispatcher.failed(&Failure::ResponseMemoryFull);
             return Box::pin(std::future::ready(Ok(answer)));
         }
-        match (service, &self.reflection) {
-            (HEALTH, _) => self.until_drained(self.health.clone().call(request), caller),
-            (REFLECTION, Some((v1, _))) => self.until_drained(v1.clone().call(request), caller),
-            (REFLECTION_V1ALPHA, Some((_, v1alpha))) => {
-                self.until_drained(v1alpha.clone().call(request), caller)
-            }
-            _ if self.answers.is_full(caller.client.as_deref()) => {
-                let answer = self.dispatcher.failed(&Failure::ResponseMemoryFull);
-                Box::pin(std::future::ready(Ok(answer)))
-            }
-            _ => {
-                let dispatcher = self.dispatcher.clone();
-                let (head, body) = request.into_parts();
-                let (peer, client) = (caller.peer.clone(), caller.client.clone());
-                Box::pin(async move { Ok(dispatcher.serve(head, body, peer, client).await) })
-            }
-        }
+        let dispatcher = self.dispatcher.clone();
+        let (head, body) = request.into_parts();
+        let (peer, client) = (caller.peer.clone(), caller.client.clone());
+        Box::pin(async move { Ok(dispatcher.serve(head, body, peer, client).await) })
     }
 }
 
@@ -205,10 +149,4 @@ fn refusal(status: StatusCode) -> Response {
         response.headers_mut().insert(header::ALLOW, allowed);
     }
     response
-}
-
-impl From<Failure> for tonic::Status {
-    fn from(failure: Failure) -> Self {
-        failure.to_status()
-    }
 }

@@ -28,6 +28,7 @@ pub const REASONS: &[&str] = &[
     "TOO_MUCH_METADATA",
     "METADATA_TOO_LARGE",
     "UNKNOWN_METHOD",
+    "UNKNOWN_SERVICE",
     "TOKEN_MISSING",
     "TOKEN_INVALID",
     "TOKEN_EXPIRED",
@@ -39,10 +40,12 @@ pub const REASONS: &[&str] = &[
     "RESPONSE_MEMORY_FULL",
     "NOT_UNARY",
     "MALFORMED_FRAMING",
+    "MALFORMED_MESSAGE",
     "UNSUPPORTED_ENCODING",
     "DEADLINE_EXCEEDED",
     "CANCELLED",
     "OVERLOADED",
+    "SHUTTING_DOWN",
     "RATE_LIMITED",
     "PLUGIN_FAILED",
     "PLUGIN_OUT_OF_MEMORY",
@@ -106,6 +109,12 @@ impl Failure {
                 Client,
                 format!("Method {path} is not served here").into(),
             ),
+            Self::UnknownService => row(
+                "UNKNOWN_SERVICE",
+                Code::NotFound,
+                Client,
+                "This host does not know the service".into(),
+            ),
             Self::Auth(refusal) => {
                 let (reason, code) = match refusal {
                     auth::Refusal::TokenMissing => ("TOKEN_MISSING", Code::Unauthenticated),
@@ -164,6 +173,12 @@ impl Failure {
                 Client,
                 format!("Malformed gRPC framing: {what}").into(),
             ),
+            Self::MalformedMessage => row(
+                "MALFORMED_MESSAGE",
+                Code::Internal,
+                Client,
+                "The request message does not parse".into(),
+            ),
             Self::UnsupportedEncoding { encoding, supported } => row(
                 "UNSUPPORTED_ENCODING",
                 Code::Unimplemented,
@@ -187,6 +202,12 @@ impl Failure {
                 Code::Unavailable,
                 Host,
                 "The server has more calls than it can take; try again".into(),
+            ),
+            Self::ShuttingDown => row(
+                "SHUTTING_DOWN",
+                Code::Unavailable,
+                Host,
+                "The server is shutting down".into(),
             ),
             Self::RateLimited { .. } => row(
                 "RATE_LIMITED",

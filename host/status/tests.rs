@@ -10,6 +10,7 @@ fn one_of_each() -> Vec<Failure> {
         Failure::TooMuchMetadata { limit: 1 },
         Failure::MetadataTooLarge { size: 2, limit: 1 },
         Failure::UnknownMethod { path: "/a/b".into() },
+        Failure::UnknownService,
         Failure::Auth(auth::Refusal::TokenMissing),
         Failure::Auth(auth::Refusal::TokenInvalid {
             cause: "secret cause",
@@ -30,6 +31,7 @@ fn one_of_each() -> Vec<Failure> {
         Failure::ResponseMemoryFull,
         Failure::NotUnary { empty: true },
         Failure::MalformedFraming { what: "x" },
+        Failure::MalformedMessage,
         Failure::UnsupportedEncoding {
             encoding: "br".into(),
             supported: "identity".into(),
@@ -39,6 +41,7 @@ fn one_of_each() -> Vec<Failure> {
         Failure::Overloaded {
             retry_after: Duration::from_secs(1),
         },
+        Failure::ShuttingDown,
         Failure::RateLimited {
             retry_after: Duration::from_secs(1),
         },

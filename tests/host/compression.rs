@@ -6,8 +6,12 @@ use flate2::read::{GzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use prost::Message;
 use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_reflection::pb::v1;
 
 use crate::in_both_modes;
+use crate::own_services::{ALL, CHECK, REFLECT};
 use crate::support::pb::faults::*;
 use crate::support::raw::{RawAnswer, framed, framed_bytes};
 use crate::support::{Isolation, Plugin, Setup};
@@ -218,6 +222,58 @@ async fn what_is_not_spoken_is_refused(isolation: Isolation) {
             "identity,zstd,gzip,deflate"
         );
         assert!(answer.trailers.is_none());
+    }
+    host.stop().await;
+}
+
+/// Clients compress a channel, and with it what they ask the host itself.
+#[tokio::test]
+async fn the_hosts_own_services_speak_the_same() {
+    let host = Setup::of(Plugin::faults(Isolation::Call)).start().await;
+    let raw = host.raw().await;
+    let check = HealthCheckRequest {
+        service: "faults.v1.Faults".into(),
+    };
+    let file = v1::server_reflection_request::MessageRequest::FileContainingSymbol(check.service.clone());
+    let file = v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(file),
+    };
+    for encoding in ENCODINGS {
+        let headers = [("grpc-encoding", encoding), ("grpc-accept-encoding", encoding)];
+        let body = framed_bytes(1, &compress(encoding, &check.encode_to_vec()));
+        let answer = raw.call(CHECK, &headers, body).await;
+        let health = answer.message::<HealthCheckResponse>();
+        assert_eq!(health.status(), ServingStatus::Serving, "{encoding}");
+        assert!(!answer.headers.contains_key("grpc-encoding"), "it is short");
+
+        let body = framed_bytes(1, &compress(encoding, &file.encode_to_vec()));
+        let answer = raw.call(REFLECT, &headers, body.clone()).await;
+        let described: v1::ServerReflectionResponse = compressed_message(&answer, encoding);
+        assert_eq!(described.original_request, Some(file.clone()));
+        let answer = raw.call(REFLECT, &headers[..1], body).await;
+        assert_eq!(answer.message::<v1::ServerReflectionResponse>(), described);
+
+        let broken = framed_bytes(1, b"no such thing");
+        for path in ALL {
+            let answer = raw.call(path, &headers, broken.clone()).await;
+            assert_eq!(
+                (answer.code(), answer.reason().as_str()),
+                (Code::Internal, "MALFORMED_FRAMING"),
+                "{path} {encoding}"
+            );
+        }
+    }
+    for path in ALL {
+        let answer = raw.call(path, &[("grpc-encoding", "zpaq")], framed(&check)).await;
+        assert_eq!(
+            (answer.code(), answer.reason().as_str()),
+            (Code::Unimplemented, "UNSUPPORTED_ENCODING"),
+            "{path}"
+        );
+        let spoken = &answer.headers["grpc-accept-encoding"];
+        assert_eq!(spoken, "identity,zstd,gzip,deflate", "{path}");
+        assert!(answer.trailers.is_none(), "Trailers-Only");
     }
     host.stop().await;
 }

@@ -7,12 +7,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use prost::Message;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
 use crate::in_both_modes;
+use crate::own_services::{CHECK, REFLECT};
 use crate::support::http1;
 use crate::support::pb::faults::*;
 use crate::support::raw::{framed, framed_bytes};
-use crate::support::{Host, Isolation, Plugin, Setup};
+use crate::support::{Host, Isolation, Plugin, Setup, reason};
 
 in_both_modes!(
     calls_are_answered,
@@ -243,8 +245,28 @@ async fn the_hosts_own_services_are_answered(isolation: Isolation) {
     let check = framed(&HealthCheckRequest {
         service: "faults.v1.Faults".into(),
     });
-    for answer in call(&host, "/grpc.health.v1.Health/Check", &web(BINARY), check).await {
+    for answer in call(&host, CHECK, &web(BINARY), check).await {
         assert_eq!(answer.message::<HealthCheckResponse>().status, 1);
+    }
+    for answer in call(&host, CHECK, &web(BINARY), Bytes::new()).await {
+        assert_eq!(answer.status().code(), Code::Unimplemented);
+        assert_eq!(reason(&answer.status()), "NOT_UNARY");
+    }
+    // Streams, of which one ends by itself and one at its deadline.
+    let question = framed(&ServerReflectionRequest::default());
+    for answer in call(&host, REFLECT, &web(BINARY), question.clone()).await {
+        answer.message::<ServerReflectionResponse>();
+    }
+    let text = STANDARD.encode(&question);
+    for answer in call(&host, REFLECT, &web(TEXT), text).await {
+        answer.message::<ServerReflectionResponse>();
+    }
+    let hurried = [("content-type", BINARY), ("grpc-timeout", "200m")];
+    let watch = framed(&HealthCheckRequest::default());
+    for answer in call(&host, "/grpc.health.v1.Health/Watch", &hurried, watch).await {
+        assert_eq!(answer.messages.len(), 1, "{answer:?}");
+        assert_eq!(answer.status().code(), Code::DeadlineExceeded);
+        assert_eq!(reason(&answer.status()), "DEADLINE_EXCEEDED");
     }
     host.stop().await;
 }

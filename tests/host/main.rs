@@ -28,6 +28,7 @@ mod metadata;
 mod metrics;
 mod orders;
 mod owed_calls;
+mod own_services;
 mod plugins;
 mod programs;
 mod protocol;

@@ -6,10 +6,11 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::support::crafted::{Crafted, EMPTY, descriptors};
-use crate::support::{Host, Isolation, Plugin, Setup};
+use crate::support::{Host, Isolation, LiveFile, Plugin, Setup, components, until_some, within_patience};
 
 /// Asks one version of reflection one question, and evaluates to the answer.
 macro_rules! ask {
@@ -212,6 +213,63 @@ async fn health_knows_every_service() {
     for service in ["faults.v1", "order.v1.Nothing"] {
         assert_eq!(host.health_of(service).await, None, "{service:?}");
     }
+    host.stop().await;
+}
+
+/// Stock clients of health are older than `List`.
+#[derive(Clone, PartialEq, Message)]
+struct HealthListResponse {
+    #[prost(map = "string, message", tag = "1")]
+    statuses: std::collections::HashMap<String, HealthCheckResponse>,
+}
+
+#[tokio::test]
+async fn health_is_listed_while_the_host_serves_and_while_it_stops() {
+    let host = Setup::of(Plugin::faults(Isolation::Call))
+        .with("[server]\ndrain_delay_ms = 600000")
+        .start()
+        .await;
+    let raw = host.raw().await;
+    let list = async || {
+        let answer = raw.unary("/grpc.health.v1.Health/List", &[], &()).await;
+        let statuses = answer.message::<HealthListResponse>().statuses.into_iter();
+        let mut statuses: Vec<_> = statuses.map(|(name, answer)| (name, answer.status())).collect();
+        statuses.sort();
+        statuses
+    };
+    let all = |status| vec![(String::new(), status), ("faults.v1.Faults".to_owned(), status)];
+    assert_eq!(list().await, all(ServingStatus::Serving));
+    host.signal(rustix::process::Signal::TERM);
+    until_some("a list that says so", async || {
+        let listed = list().await;
+        (listed == all(ServingStatus::NotServing)).then_some(())
+    })
+    .await;
+    host.kill().await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_watched_may_come_and_go() {
+    const ORDERS: &str = "order.v1.OrderService";
+    let live = LiveFile::copy_of(&components().faults);
+    let host = Setup::of(Plugin::faults(Isolation::Call).file(&live.path))
+        .start()
+        .await;
+    let mut health = host.health();
+    let watch = health.watch(HealthCheckRequest {
+        service: ORDERS.into(),
+    });
+    let mut watch = watch.await.expect("served").into_inner();
+    let mut next = async || {
+        let status = within_patience("a change of health", watch.next()).await;
+        status.expect("a status").expect("a status").status()
+    };
+    assert_eq!(next().await, ServingStatus::ServiceUnknown);
+    let read = |file| std::fs::read(file).expect("it was built");
+    live.rename_over(&read(&components().order));
+    assert_eq!(next().await, ServingStatus::Serving);
+    live.rename_over(&read(&components().faults));
+    assert_eq!(next().await, ServingStatus::ServiceUnknown);
     host.stop().await;
 }
 

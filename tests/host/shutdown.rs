@@ -1,16 +1,19 @@
 //! SIGTERM and Ctrl-C.
 
+use bytes::Bytes;
 use rustix::process::Signal;
 use tokio_stream::StreamExt;
-use tonic_health::pb::HealthCheckRequest;
+use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::admission::{occupy, occupy_for_ever};
 use crate::in_both_modes;
 use crate::orders::order;
+use crate::own_services::{CHECK, REFLECT};
 use crate::support::log::Line;
 use crate::support::pb::faults::*;
-use crate::support::{Isolation, Plugin, Setup, until_some, within_patience};
+use crate::support::{Isolation, Plugin, Setup, reason, until_some, within_patience};
 
 in_both_modes!(
     calls_in_flight_finish,
@@ -150,6 +153,57 @@ async fn idle_connections_and_watches_do_not_hold_up_the_end() {
     let reflection = crate::reflection::held_open(&host).await;
     host.stop().await;
     drop(reflection);
+}
+
+/// Nor is a check waited for whose message may never come.
+#[tokio::test]
+async fn what_is_open_at_the_hosts_own_services_ends_with_a_reason() {
+    let timeout = "[server]\ndrain_timeout_ms = 3600000\nrequest_timeout_ms = 3600000";
+    let host = Setup::of(Plugin::faults(Isolation::Call))
+        .with(timeout)
+        .start()
+        .await;
+    let raw = host.raw().await;
+    let mut open = Vec::new();
+    for path in [CHECK, REFLECT] {
+        let call = raw.call_slowly(path, &[]);
+        // The second part is taken when the first one was sent, and that comes after the headers.
+        for _ in 0..2 {
+            call.send(Bytes::from_static(b"\0")).await;
+        }
+        open.push(call);
+    }
+    let mut watch = host
+        .health()
+        .watch(HealthCheckRequest::default())
+        .await
+        .expect("watched")
+        .into_inner();
+    watch.next().await.expect("a status").expect("a status");
+    // What was sent before on this connection is there.
+    raw.unary(CHECK, &[], &HealthCheckRequest::default())
+        .await
+        .message::<HealthCheckResponse>();
+
+    host.signal(Signal::TERM);
+    for call in open {
+        let answer = call.answer().await;
+        assert_eq!(
+            (answer.code(), answer.reason().as_str()),
+            (Code::Unavailable, "SHUTTING_DOWN"),
+            "{answer:?}"
+        );
+    }
+    let status = watch.next().await.expect("a status").expect("a status");
+    assert_eq!(status.status(), ServingStatus::NotServing);
+    let end = watch.next().await.expect("a status").expect_err("the end");
+    assert_eq!(
+        (end.code(), reason(&end).as_str()),
+        (Code::Unavailable, "SHUTTING_DOWN")
+    );
+    let log = host.log.clone();
+    assert_eq!(host.exit().await.code(), Some(0), "{}", log.text());
+    assert!(!log.text().contains("cut off"), "{}", log.text());
 }
 
 #[tokio::test]

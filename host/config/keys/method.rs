@@ -11,6 +11,8 @@ section! {
     /// What holds for one service, each of its methods, or one method. NAME is `package.Service` or
     /// `package.Service/Method`, in quotes: `[methods."order.v1.OrderService"]`. For each key a method's value goes
     /// before its service's, and that before the plugin's and `[server]`'s. A name that no plugin serves gets a warning.
+    /// For the host's own services, `grpc.health.v1.Health` and `grpc.reflection.v1.ServerReflection`, bounds on calls
+    /// and rates do not hold, and to their streams `[server]`'s deadlines do not apply.
     Method at "methods.NAME" {
         /// The deadline of a call that brings none.
         "default_deadline_ms" => default_deadline: Option<Duration> =
@@ -36,9 +38,8 @@ section! {
         /// PERMISSION_DENIED. `[]` asks for none where the service asks for some.
         "required_scopes" => required_scopes: Option<Vec<String>> = optional("those of the service, or none", Scopes);
         /// Whether calls without a token are served where `[issuers.NAME]` ask for one; plugins then find no
-        /// identity. A token that comes all the same must be valid. Holds for the host's own services as well:
-        /// for `grpc.health.v1.Health`, which is `true` unless set otherwise, and
-        /// `grpc.reflection.v1.ServerReflection`.
+        /// identity. A token that comes all the same must be valid. For `grpc.health.v1.Health` it is
+        /// `true` unless set otherwise.
         "anonymous" => anonymous: Option<bool> = optional("that of the service, or `false`", toggle(false));
     }
 }

@@ -91,7 +91,8 @@ table! {
     CALLS_IN_FLIGHT = Gauge "mortise_calls_in_flight" ["plugin", "generation"];
     /// Calls that have ended in all generations of a plugin together, including those no longer shown.
     PLUGIN_CALLS = Counter "mortise_plugin_calls" ["plugin", "code"];
-    /// Calls that reached no plugin, by the reason of the status they got.
+    /// Calls that reached no plugin, failed ones of health and reflection among them, by the reason of the status they
+    /// got.
     UNROUTED_CALLS = Counter "mortise_unrouted_calls" ["reason"];
     /// Routed calls that the host itself ended, by the reason of the status.
     HOST_STATUSES = Counter "mortise_host_statuses" ["plugin", "generation", "reason"];

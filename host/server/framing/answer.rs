@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body, Frame, SizeHint};
 
 use super::super::compression::Encoded;
-use super::PREFIX;
+use super::prefix::PREFIX;
 
 /// Messages up to this size are copied behind their prefix, so that they leave in one DATA frame.
 const COPY_UP_TO: usize = 16 * 1024;
@@ -21,9 +21,20 @@ pub(crate) fn ok(message: Encoded, mut initial: HeaderMap, mut trailing: HeaderM
     if let Some(encoding) = message.encoding {
         initial.insert("grpc-encoding", HeaderValue::from_static(encoding.name()));
     }
+    trailing.insert("grpc-status", HeaderValue::from_static("0"));
+    respond(
+        initial,
+        UnaryBody {
+            data: framed(message),
+            trailers: Some(trailing),
+        },
+    )
+}
+
+/// A message behind its prefix, in one or two pieces.
+pub(super) fn framed(message: Encoded) -> [Bytes; 2] {
     let compressed = u8::from(message.encoding.is_some());
     let message = message.bytes;
-    trailing.insert("grpc-status", HeaderValue::from_static("0"));
     let mut data = [Bytes::new(), Bytes::new()];
     // Messages are within `max_response_bytes`, which is at most 4 GiB - 1.
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
@@ -37,22 +48,13 @@ pub(crate) fn ok(message: Encoded, mut initial: HeaderMap, mut trailing: HeaderM
         data[1] = message.into();
     }
     data[0] = head.freeze();
-    respond(
-        initial,
-        UnaryBody {
-            data,
-            trailers: Some(trailing),
-        },
-    )
+    data
 }
 
 /// A failed answer: with any initial metadata HEADERS then trailers, else one HEADERS frame
 /// (gRPC over HTTP/2, "Trailers-Only").
 pub(crate) fn failed(status: &tonic::Status, initial: HeaderMap, mut trailing: HeaderMap) -> Response {
-    if status.add_header(&mut trailing).is_err() {
-        // Only a message that cannot be a header value gets here, and tonic percent-encodes messages.
-        trailing.insert("grpc-status", HeaderValue::from_static("13"));
-    }
+    add_status(status, &mut trailing);
     if initial.is_empty() {
         return respond(
             trailing,
@@ -71,7 +73,17 @@ pub(crate) fn failed(status: &tonic::Status, initial: HeaderMap, mut trailing: H
     )
 }
 
-fn respond(mut headers: HeaderMap, body: UnaryBody) -> Response {
+pub(super) fn add_status(status: &tonic::Status, trailing: &mut HeaderMap) {
+    if status.add_header(trailing).is_err() {
+        // Only a message that cannot be a header value gets here, and tonic percent-encodes messages.
+        trailing.insert("grpc-status", HeaderValue::from_static("13"));
+    }
+}
+
+pub(super) fn respond<B>(mut headers: HeaderMap, body: B) -> Response
+where
+    B: Body<Data = Bytes, Error = tonic::Status> + Send + 'static,
+{
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     let mut response = http::Response::new(tonic::body::Body::new(body));
     *response.headers_mut() = headers;

@@ -10,15 +10,20 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 
-use super::super::compression::{Compression, decompress, longest_compressed};
+use super::super::compression::{Compression, decompress};
 use super::super::grpc_web;
 use super::super::peer::Client;
-use super::PREFIX;
 use super::memory::{Held, RequestMemory};
+use super::prefix::{PREFIX, Prefix};
 use crate::status::Failure;
 
 /// What a request costs that has to be waited for, besides its headers and its message: a stream and a task.
-const WAITING_BYTES: usize = 4 * 1024;
+pub(super) const WAITING_BYTES: usize = 4 * 1024;
+
+/// The end came too early.
+pub(super) const CUT_SHORT: Failure = Failure::MalformedFraming {
+    what: "the stream ended inside a message",
+};
 
 /// Bounds on what a client may send for one call.
 #[derive(Debug, Clone)]
@@ -83,12 +88,6 @@ struct Received {
     waited: bool,
 }
 
-#[derive(Clone, Copy)]
-struct Prefix {
-    compressed: bool,
-    length: usize,
-}
-
 impl Received {
     fn new(encoded: bool, client: Option<Arc<Client>>, bounds: &RequestBounds) -> Self {
         Self {
@@ -126,15 +125,7 @@ impl Received {
                 body.frame().await
             }
         };
-        frame.transpose().map_err(|error| {
-            if grpc_web::is_not_base64(&error) {
-                return Failure::MalformedFraming {
-                    what: "the body of a grpc-web-text call is not base64",
-                };
-            }
-            // Else a body fails when the client resets the stream or the connection breaks.
-            Failure::Cancelled
-        })
+        frame.transpose().map_err(|error| broken_off(&error))
     }
 
     fn push(&mut self, data: Bytes, last: bool) -> Result<(), Failure> {
@@ -145,12 +136,10 @@ impl Received {
             self.parts.extend_from_slice(&data);
         }
         if self.prefix.is_none() {
-            self.prefix = self.announced()?;
+            self.prefix = Prefix::read(self.bytes(), self.encoded, self.limit)?;
         }
         match self.prefix {
-            Some(prefix) if self.bytes().len() > PREFIX + prefix.length => {
-                Err(Failure::NotUnary { empty: false })
-            }
+            Some(prefix) if self.bytes().len() > prefix.end() => Err(Failure::NotUnary { empty: false }),
             _ => Ok(()),
         }
     }
@@ -162,41 +151,11 @@ impl Received {
         if needed <= capacity {
             return Ok(());
         }
-        let announced = self.prefix.map_or(0, |prefix| PREFIX + prefix.length);
+        let announced = self.prefix.map_or(0, |prefix| prefix.end());
         let room = needed.max(announced.min(2 * capacity));
         self.held.grow(room - capacity)?;
         self.parts.reserve_exact(room - length);
         Ok(())
-    }
-
-    fn announced(&self) -> Result<Option<Prefix>, Failure> {
-        let Some(mut prefix) = self.bytes().get(..PREFIX) else {
-            return Ok(None);
-        };
-        let compressed = match prefix.get_u8() {
-            0 => false,
-            1 if self.encoded => true,
-            1 => {
-                return Err(Failure::MalformedFraming {
-                    what: "the message is marked as compressed, but there is no grpc-encoding",
-                });
-            }
-            _ => {
-                return Err(Failure::MalformedFraming {
-                    what: "the compression flag is neither 0 nor 1",
-                });
-            }
-        };
-        let length = prefix.get_u32() as usize;
-        let limit = self.limit;
-        if compressed && length > longest_compressed(limit) {
-            return Err(Failure::RequestTooLarge { size: None, limit });
-        }
-        if !compressed && length > limit {
-            let size = Some(length);
-            return Err(Failure::RequestTooLarge { size, limit });
-        }
-        Ok(Some(Prefix { compressed, length }))
     }
 
     fn bytes(&self) -> &[u8] {
@@ -211,7 +170,7 @@ impl Received {
         let received = self.bytes().len();
         match self.prefix {
             None if received == 0 => Err(Failure::NotUnary { empty: true }),
-            Some(prefix) if received == PREFIX + prefix.length => {
+            Some(prefix) if received == prefix.end() => {
                 let mut bytes = if self.parts.is_empty() {
                     self.whole
                 } else {
@@ -224,15 +183,24 @@ impl Received {
                 };
                 Ok((message, self.held))
             }
-            _ => Err(Failure::MalformedFraming {
-                what: "the stream ended inside a message",
-            }),
+            _ => Err(CUT_SHORT),
         }
     }
 }
 
+/// Why a body failed.
+pub(super) fn broken_off(error: &tonic::Status) -> Failure {
+    if grpc_web::is_not_base64(error) {
+        return Failure::MalformedFraming {
+            what: "the body of a grpc-web-text call is not base64",
+        };
+    }
+    // Else a body fails when the client resets the stream or the connection breaks.
+    Failure::Cancelled
+}
+
 /// About what a header list takes in memory.
-fn header_bytes(headers: &HeaderMap) -> usize {
+pub(super) fn header_bytes(headers: &HeaderMap) -> usize {
     let entry =
         |(name, value): (&http::HeaderName, &http::HeaderValue)| name.as_str().len() + value.len() + 32;
     headers.iter().map(entry).sum()

@@ -1,4 +1,5 @@
-//! The one message of a request, compressed or not: however it is cut, it is the same, and within its bounds.
+//! The messages of a request, one or any number, compressed or not: however they are cut, they are the same, and
+//! within their bounds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use super::super::compression::{Compression, Encoding};
-use super::super::framing::{RequestBounds, RequestMemory, read_unary};
+use super::super::framing::{RequestBounds, RequestMemory, Requests, read_unary};
 use super::body;
 use crate::fuzzing::{Input, block_on, cut};
 use crate::status::Failure;
@@ -86,6 +87,15 @@ fn read_in_every_way(headers: &HeaderMap, body: &[u8], sizes: &[u8], limit: usiz
             "byte by byte"
         );
     }
+    let each = read_each(headers, &[body], limit, &memory);
+    assert_eq!(
+        each,
+        read_each(headers, &cut(body, sizes), limit, &memory),
+        "in frames of {sizes:?}"
+    );
+    if let Ok(message) = &whole {
+        assert_eq!(each, (vec![message.clone()], None));
+    }
     // Where there is less room, that is the one other thing that may happen.
     let little = read(headers, &cut(body, sizes), limit, &RequestMemory::new(limit / 2));
     assert!(
@@ -95,17 +105,43 @@ fn read_in_every_way(headers: &HeaderMap, body: &[u8], sizes: &[u8], limit: usiz
     whole
 }
 
+fn bounds(limit: usize, memory: &Arc<RequestMemory>) -> RequestBounds {
+    RequestBounds {
+        max_bytes: limit,
+        timeout: Duration::from_secs(3600),
+        memory: memory.clone(),
+    }
+}
+
+/// The messages that come before the end, and how it fails if it does.
+fn read_each(
+    headers: &HeaderMap,
+    pieces: &[&[u8]],
+    limit: usize,
+    memory: &Arc<RequestMemory>,
+) -> (Vec<Bytes>, Option<Failure>) {
+    let compression = Compression::new(Encoding::ALL.to_vec());
+    let bounds = bounds(limit, memory);
+    let mut messages = Vec::new();
+    let read = block_on(async {
+        let mut requests = Requests::new(headers, body(pieces), None, &bounds, &compression)?;
+        while let Some((message, _)) = requests.next().await? {
+            assert!(message.len() <= limit);
+            messages.push(message);
+        }
+        Ok(())
+    });
+    assert_eq!(memory.held(), 0, "all of it is given back");
+    (messages, read.err())
+}
+
 fn read(
     headers: &HeaderMap,
     pieces: &[&[u8]],
     limit: usize,
     memory: &Arc<RequestMemory>,
 ) -> Result<Bytes, Failure> {
-    let bounds = RequestBounds {
-        max_bytes: limit,
-        timeout: Duration::from_secs(3600),
-        memory: memory.clone(),
-    };
+    let bounds = bounds(limit, memory);
     let compression = Compression::new(Encoding::ALL.to_vec());
     let read = block_on(read_unary(headers, body(pieces), None, &bounds, &compression));
     if let Ok((message, held)) = &read {
