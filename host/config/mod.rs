@@ -30,8 +30,8 @@ mod value;
 
 pub use error::{ConfigError, ConfigErrors, Location};
 pub use keys::{
-    Admin, Auth, Cache, Engine, Events, Idempotency, Isolation, Issuer, Linking, Log, LogFormat, Method,
-    OptLevel, Plugin, RateLimits, Server, Store, Subscription, Timers, Upstream,
+    Admin, Auth, Cache, Compiler, Engine, Events, Idempotency, Isolation, Issuer, Linking, Log, LogFormat,
+    Method, Plugin, RateLimits, Server, Store, Subscription, Timers, Upstream,
 };
 pub use method::{InvalidMethodName, MethodName};
 pub use name::{InvalidPluginName, PluginName};

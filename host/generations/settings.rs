@@ -10,7 +10,7 @@ use crate::admission::{Division, Share};
 use crate::capability::Namespace;
 use crate::capability::limits::Limits;
 use crate::capability::upstream::{Target, TargetOptions, Upstreams};
-use crate::config::{Config, Isolation, OptLevel};
+use crate::config::{Compiler, Config, Isolation};
 use crate::metadata::MetadataLimits;
 use crate::plugin::cache::CompiledCache;
 use crate::plugin::engine::{Engine, EngineOptions};
@@ -158,7 +158,7 @@ fn engine(config: &Config, sandboxes: usize) -> anyhow::Result<Engine> {
             .unwrap_or_default(),
         max_stack_bytes: config.engine.max_stack_bytes,
         background_threads: worker_threads(config),
-        optimise: config.engine.opt_level != Some(OptLevel::None),
+        baseline: config.engine.compiler == Some(Compiler::Winch),
     };
     // wasmtime's error type is not one of std's.
     Engine::new(&options).map_err(|error| anyhow::anyhow!("{error:#}"))

@@ -31,7 +31,8 @@ pub struct Compiler {
     parallel: Engine,
     /// On the thread that it is called on.
     single: Engine,
-    functions: Arc<Functions>,
+    /// None if compiling takes so little that it is not worth while.
+    functions: Option<Arc<Functions>>,
     /// Taken while threads of the idle class compile, also those that nobody waits for any more: there is one
     /// such pool at a time.
     idle: Arc<Semaphore>,
@@ -42,8 +43,10 @@ impl Compiler {
     ///
     /// # Errors
     /// If this processor cannot be compiled for.
-    pub(super) fn new(mut settings: Config, functions: Arc<Functions>) -> wasmtime::Result<Self> {
-        settings.enable_incremental_compilation(functions.clone())?;
+    pub(super) fn new(mut settings: Config, functions: Option<Arc<Functions>>) -> wasmtime::Result<Self> {
+        if let Some(functions) = &functions {
+            settings.enable_incremental_compilation(functions.clone())?;
+        }
         settings.parallel_compilation(false);
         let single = Engine::new(&settings)?;
         settings.parallel_compilation(true);
@@ -60,14 +63,22 @@ impl Compiler {
     /// # Errors
     /// If it is damaged, or uses features that this host does not offer.
     pub fn compile(&self, artifact: &Arc<Artifact>, form: &Form) -> wasmtime::Result<Code> {
-        match self.compile_idly(artifact, form) {
+        let Some(functions) = &self.functions else {
+            return Code::compile(&self.parallel, artifact, form);
+        };
+        match self.compile_idly(functions, artifact, form) {
             Some(compiled) => compiled,
             None => Code::compile(&self.single, artifact, form),
         }
     }
 
     /// None if the processors have too much else to do.
-    fn compile_idly(&self, artifact: &Arc<Artifact>, form: &Form) -> Option<wasmtime::Result<Code>> {
+    fn compile_idly(
+        &self,
+        functions: &Functions,
+        artifact: &Arc<Artifact>,
+        form: &Form,
+    ) -> Option<wasmtime::Result<Code>> {
         let idle = self.idle.clone().try_acquire_owned().ok()?;
         let pool = idle_threads()
             .inspect_err(|error| tracing::warn!(%error, "plugins are compiled at the priority of calls"))
@@ -79,14 +90,14 @@ impl Compiler {
             let _ = send.send(Code::compile(&engine, &artifact, &form));
             drop(idle);
         });
-        let mut used = self.functions.time_used();
+        let mut used = functions.time_used();
         loop {
             match receive.recv_timeout(PATIENCE) {
                 Ok(compiled) => return Some(compiled),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            let before = std::mem::replace(&mut used, self.functions.time_used());
+            let before = std::mem::replace(&mut used, functions.time_used());
             if used - before < PATIENCE / 2 {
                 return None;
             }
@@ -142,7 +153,7 @@ mod tests {
     #[test]
     fn of_a_new_version_what_changed_is_compiled() {
         let functions = Arc::new(Functions::new());
-        let compiler = Compiler::new(Config::new(), functions.clone()).expect("for this processor");
+        let compiler = Compiler::new(Config::new(), Some(functions.clone())).expect("for this processor");
         let compile = |version| {
             let code = compiler.compile(&artifact(version), &Form::Component);
             Compiled::load(&compiler.single, &code.expect("it compiles")).expect("it is whole");
@@ -157,7 +168,7 @@ mod tests {
     #[test]
     fn a_plugin_compiles_while_the_idle_threads_have_not_ended_with_another() {
         let functions = Arc::new(Functions::new());
-        let compiler = Compiler::new(Config::new(), functions).expect("for this processor");
+        let compiler = Compiler::new(Config::new(), Some(functions)).expect("for this processor");
         let taken = compiler.idle.clone().try_acquire_owned();
         let code = compiler
             .compile(&artifact(1), &Form::Component)

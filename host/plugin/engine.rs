@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
 
 use super::background::Background;
 use super::compiler::Compiler;
@@ -35,8 +35,8 @@ pub struct EngineOptions {
     pub max_stack_bytes: usize,
     /// Threads for calls that use up their time slices.
     pub background_threads: usize,
-    /// Whether code is made to run fast, or else to be made fast.
-    pub optimise: bool,
+    /// Whether code is made fast, by a baseline compiler, instead of being made to run fast.
+    pub baseline: bool,
 }
 
 /// The engine and its ticker thread, which ends with the last clone.
@@ -51,7 +51,8 @@ pub struct Engine {
 impl Engine {
     /// Reserves address space for `max_sandboxes`; fails where the system does not have it.
     pub fn new(options: &EngineOptions) -> wasmtime::Result<Self> {
-        let functions = Arc::new(Functions::new());
+        // The baseline compiler is done sooner than what it has compiled before is found.
+        let functions = (!options.baseline).then(|| Arc::new(Functions::new()));
         let compiler = Compiler::new(settings(options), functions.clone())?;
         let wasm = wasmtime::Engine::new(&serving(options, functions)?)?;
         let ticker = Arc::new(Ticker::start(wasm.clone())?);
@@ -88,12 +89,10 @@ fn settings(options: &EngineOptions) -> Config {
     config.gc_support(false);
     // Not fuel: counting instructions slows guests by a factor of two to three.
     config.epoch_interruption(true);
-    if options.optimise {
-        config.cranelift_opt_level(OptLevel::Speed);
-    } else {
-        config.cranelift_opt_level(OptLevel::None);
-        config.cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
-    }
+    config.strategy(match options.baseline {
+        true => Strategy::Winch,
+        false => Strategy::Cranelift,
+    });
     config.max_wasm_stack(options.max_stack_bytes);
     config.async_stack_size(options.max_stack_bytes + HOST_FUNCTION_STACK);
     config.memory_reservation(MEMORY_RESERVATION);
@@ -106,12 +105,14 @@ fn settings(options: &EngineOptions) -> Config {
 }
 
 /// What running it depends on besides.
-fn serving(options: &EngineOptions, functions: Arc<Functions>) -> wasmtime::Result<Config> {
+fn serving(options: &EngineOptions, functions: Option<Arc<Functions>>) -> wasmtime::Result<Config> {
     let mut config = settings(options);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
     // What it compiles itself are a few functions that tell whether a plugin fits.
     config.parallel_compilation(false);
-    config.enable_incremental_compilation(functions)?;
+    if let Some(functions) = functions {
+        config.enable_incremental_compilation(functions)?;
+    }
     Ok(config)
 }
 

@@ -15,7 +15,7 @@ use self::sample::sample_json;
 use super::project::{Build, Project};
 use crate::app::App;
 use crate::capability::store::Store;
-use crate::config::{Config, OptLevel, Overrides};
+use crate::config::{Compiler, Config, Overrides};
 use crate::generations::watch::FolderWatch;
 use crate::generations::{Generation, Registry};
 use crate::observe::logging;
@@ -28,7 +28,7 @@ use crate::shutdown;
 /// The crate is built for wasm32-wasip2, which rustup installs if it is missing. A version that does not
 /// compile is shown as the compiler shows it, while the last good one goes on serving. The plugin is served
 /// under its package's name, with the configuration of `mortise.toml` in the crate's folder if there is one.
-/// What cargo has built is compiled without optimising it, unless `engine.opt_level` says otherwise.
+/// What cargo has built is compiled by the compiler that is done soonest, unless `engine.compiler` names the other.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -180,7 +180,9 @@ fn configuration(args: &DevArgs, project: &Project, build: &Build, data: PathBuf
     };
     let mut config = Config::load(file.is_file().then_some(file.as_path()), &overrides)?;
     // Who has saved a change waits for it.
-    config.engine.opt_level.get_or_insert(OptLevel::None);
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        config.engine.compiler.get_or_insert(Compiler::Winch);
+    }
     Ok(config)
 }
 

@@ -27,24 +27,26 @@ section! {
         /// The most stack a plugin's WebAssembly code may use. A plugin that exceeds it has failed the call:
         /// UNKNOWN.
         "max_stack_bytes" => max_stack_bytes: usize = bytes(512 * KIB, 64 * KIB, 16 * MIB);
-        /// What plugins are compiled for. `speed` makes code that runs fast. `none` takes half as long to compile,
-        /// for code that does the same, but runs slower and may take more of its stack.
-        "opt_level" => opt_level: Option<OptLevel> =
-            optional("`speed`; in `mortise dev`, `none`", choice(OptLevel::Speed));
+        /// What compiles plugins. `cranelift` makes code that runs fast. `winch` is done several times sooner, with
+        /// code that does the same, but runs slower and takes more of its stack. It knows x86-64 and AArch64, and not
+        /// the tail calls, relaxed SIMD and exceptions of WebAssembly, which Rust's target does not use.
+        "compiler" => compiler: Option<Compiler> =
+            optional("`cranelift`; in `mortise dev`, `winch` where it can be", choice(Compiler::Cranelift));
     }
 }
 
 top_level!(Engine);
 
-/// How much work is put into compiling.
+/// wasmtime has two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OptLevel {
-    /// As much as makes the code fast.
-    Speed,
-    /// As little as can be.
-    None,
+pub enum Compiler {
+    /// Optimises.
+    Cranelift,
+    /// Translates in one pass.
+    Winch,
 }
 
-impl Choices for OptLevel {
-    const CHOICES: &'static [(&'static str, Self)] = &[("speed", OptLevel::Speed), ("none", OptLevel::None)];
+impl Choices for Compiler {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("cranelift", Compiler::Cranelift), ("winch", Compiler::Winch)];
 }

@@ -14,7 +14,7 @@ mod upstream;
 
 pub use admin::Admin;
 pub use auth::{Auth, Issuer};
-pub use engine::{Cache, Engine, OptLevel};
+pub use engine::{Cache, Compiler, Engine};
 pub use log::{Log, LogFormat};
 pub use method::Method;
 pub use plugin::{Isolation, Linking, Plugin};

@@ -112,7 +112,7 @@ static LINKED: LazyLock<Linked> = LazyLock::new(|| {
         max_table_elements: 10_000,
         max_stack_bytes: 512 << 10,
         background_threads: 0,
-        optimise: true,
+        baseline: false,
     });
     let engine = engine.expect("there is room for a few sandboxes");
     let artifact = Artifact::from_bytes(Path::new("puppet.wasm"), PUPPET.to_vec()).expect("a plugin");
