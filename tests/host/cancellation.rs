@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tonic::Code;
 
 use crate::in_both_modes;
 use crate::support::pb::faults::*;
-use crate::support::raw::{RawAnswer, RawClient};
+use crate::support::raw::{RawAnswer, RawClient, framed};
 use crate::support::{Host, Isolation, Plugin, Setup, until_some};
 
 in_both_modes!(
@@ -36,6 +38,8 @@ enum Leaving {
     Closed,
     /// A stock client's future is dropped.
     Dropped,
+    /// The socket of a gRPC-Web client is closed, which is all that HTTP/1.1 has.
+    WebClosed,
 }
 
 /// A call that never ends by itself.
@@ -60,16 +64,34 @@ impl Endless {
             }),
             // A connection that is closed under it has no answer.
             Leaving::Reset | Leaving::Closed => tokio::spawn(async move { raw.abandoned(path, &hour).await }),
+            Leaving::WebClosed => {
+                let socket = TcpStream::connect(host.address).await.expect("the host listens");
+                tokio::spawn(ask_over_http1(socket, path, hour))
+            }
         };
         Self { client, call }
     }
 
     fn leave(self, leaving: Leaving) {
         match leaving {
-            Leaving::Reset | Leaving::Dropped => self.call.abort(),
+            Leaving::Reset | Leaving::Dropped | Leaving::WebClosed => self.call.abort(),
             Leaving::Closed => self.client.close(),
         }
     }
+}
+
+/// A gRPC-Web call whose answer never comes. Dropping it closes the socket.
+async fn ask_over_http1(mut socket: TcpStream, path: &str, request: SleepRequest) {
+    let body = framed(&request);
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/grpc-web+proto\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    let request = [head.as_bytes(), &body].concat();
+    socket.write_all(&request).await.expect("the host reads");
+    let read = socket.read(&mut [0]).await;
+    panic!("something came: {read:?}");
 }
 
 /// Waits until so many calls hold a sandbox, and so many wait for one.
@@ -118,7 +140,12 @@ async fn guests_stop_when_their_callers_go_away(isolation: Isolation) {
         .await;
     let client = host.raw().await;
     for path in [LOOP, SLEEP] {
-        for leaving in [Leaving::Reset, Leaving::Closed, Leaving::Dropped] {
+        for leaving in [
+            Leaving::Reset,
+            Leaving::Closed,
+            Leaving::Dropped,
+            Leaving::WebClosed,
+        ] {
             let endless = Endless::start(&host, leaving, path).await;
             until_there_are(&host, 1, 0).await;
             if path == LOOP {

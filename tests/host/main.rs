@@ -14,6 +14,7 @@ mod compression;
 mod crash;
 mod deadlines;
 mod dev;
+mod drain;
 mod fairness;
 mod fault_matrix;
 mod faults;

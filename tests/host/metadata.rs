@@ -169,16 +169,26 @@ async fn reserved_and_oversize_entries_are_refused_to_the_guest(isolation: Isola
         assert!(!error.is_empty(), "{:?} was taken", entry.key);
     }
     assert_eq!(answer.headers["content-type"], "application/grpc");
+    let trailers = answer.trailers.as_ref().expect("trailers");
+    // What there is, the host has set.
+    assert_eq!(trailers.get_all("grpc-status").iter().collect::<Vec<_>>(), ["0"]);
+    assert!(!answer.headers.contains_key("grpc-status"));
+    for key in ["content-type", "content-length"] {
+        assert!(!trailers.contains_key(key), "{key}");
+    }
     for key in [
         "grpc-message",
         "grpc-anything",
+        ":status",
+        "te",
         "connection",
         "forged",
         "line",
         "text",
         "long",
     ] {
-        assert!(!answer.headers.contains_key(key), "{key}");
+        assert!(!answer.headers.contains_key(key), "{key} in the headers");
+        assert!(!trailers.contains_key(key), "{key} in the trailers");
     }
     host.stop().await;
 }

@@ -17,6 +17,7 @@ TOOLS = os.environ.get("TOOLS_BIN")
 pytestmark = pytest.mark.skipif(not TOOLS, reason="TOOLS_BIN is not set: see tests/python/tools.sh")
 
 ORDER = json.dumps({"customerId": "customer-1", "items": [{"sku": "tea", "quantity": 2, "price": 350}]})
+PROTOS = pathlib.Path(__file__).parents[2] / "proto"
 OWN_SERVICES = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
@@ -69,11 +70,19 @@ def test_grpcurl_asks_for_health(shop_host):
     assert statuses == {"": {"status": "SERVING"}, SERVICE: {"status": "SERVING"}}
 
 
-@pytest.mark.parametrize("protocol", ["grpc"])
-def test_buf_curl_calls(shop_host, protocol):
+# Reflection is a stream in both directions, which HTTP/1.1 does not have: there buf has to be given the protos.
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--protocol", "grpc", "--http2-prior-knowledge"],
+        ["--protocol", "grpcweb", "--http2-prior-knowledge"],
+        ["--protocol", "grpcweb", "--schema", str(PROTOS)],
+    ],
+)
+def test_buf_curl_calls(shop_host, flags):
     url = f"http://{shop_host.address}"
-    flags = ["--http2-prior-knowledge", "--protocol", protocol]
-    assert f"{SERVICE}/CreateOrder" in run("buf", "curl", *flags, "--list-methods", url)
+    if "--schema" not in flags:
+        assert f"{SERVICE}/CreateOrder" in run("buf", "curl", *flags, "--list-methods", url)
     answer = run("buf", "curl", *flags, "-d", ORDER, f"{url}/{SERVICE}/CreateOrder")
     assert json.loads(answer)["status"] == "CONFIRMED"
     refused = run("buf", "curl", *flags, "-d", "{}", f"{url}/{SERVICE}/CreateOrder", code=8 * 3)

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::within_patience;
 
@@ -20,6 +20,9 @@ pub(crate) const CONTINUATION: u8 = 9;
 
 pub(crate) const END_STREAM: u8 = 0x1;
 pub(crate) const END_HEADERS: u8 = 0x4;
+
+/// The error code of a stream that is no longer wanted.
+pub(crate) const CANCEL: u32 = 8;
 
 /// The error code that a client gets for too much of anything.
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
@@ -80,6 +83,19 @@ impl FrameClient {
             .send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat())
             .await;
         client
+    }
+
+    /// The other side of a connection that a client makes.
+    pub(crate) async fn accept(listener: &TcpListener) -> Self {
+        let (stream, _) = listener.accept().await.expect("it listens");
+        let (mut reader, writer) = stream.into_split();
+        let mut preface = [0; PREFACE.len()];
+        let read = within_patience("the preface", reader.read_exact(&mut preface)).await;
+        read.expect("it stays");
+        assert_eq!(preface, PREFACE);
+        let mut server = Self { reader, writer };
+        server.send(&frame(SETTINGS, 0, 0, &[])).await;
+        server
     }
 
     /// If the connection is closed, reading will tell.

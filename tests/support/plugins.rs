@@ -91,6 +91,9 @@ fn keep(built: &Path, kept: &Path) -> PathBuf {
     kept.to_owned()
 }
 
+/// The same tests hold for both ways in which a plugin can be linked: the variable that says which it is.
+const LINKING: &str = "MORTISE_TEST_LINKING";
+
 /// How calls are isolated from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Isolation {
@@ -146,11 +149,15 @@ impl Plugin {
             config: String::new(),
         };
         let plugin = plugin.file(file).key("isolation", format_args!("{isolation:?}"));
-        // The same tests hold for both ways in which a plugin can be linked.
-        match std::env::var("MORTISE_TEST_LINKING") {
+        match std::env::var(LINKING) {
             Ok(linking) => plugin.key("linking", format_args!("{linking:?}")),
             Err(_) => plugin,
         }
+    }
+
+    /// Whether plugins are linked without the component around them, where that can be done.
+    pub(crate) fn linked_directly() -> bool {
+        std::env::var(LINKING).map_or(true, |linking| linking != "component")
     }
 
     /// Under another name.

@@ -1,10 +1,16 @@
 //! Deadlines, cancellation, retries and bounds of calls to targets.
 
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+
 use super::*;
+use crate::support::frames::{CANCEL, FrameClient, HEADERS, RST_STREAM};
+use crate::support::raw::framed;
 
 in_both_modes!(
     the_deadline_shrinks_on_its_way,
     cancellation_reaches_the_upstream,
+    expiry_reaches_the_upstream,
     unavailable_targets_are_tried_again,
     failing_targets_are_left_alone,
     calls_to_a_target_are_bounded,
@@ -119,6 +125,55 @@ async fn cancellation_reaches_the_upstream(isolation: Isolation) {
         (cancelled.load(Ordering::Relaxed) == 1).then_some(())
     })
     .await;
+    host.stop().await;
+}
+
+/// An upstream by hand: one that knows gRPC would end the call at its deadline by itself.
+async fn expiry_reaches_the_upstream(isolation: Isolation) {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has ports");
+    let address = listener.local_addr().expect("it is bound");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let resets = Arc::new(Mutex::new(Vec::new()));
+    let (counter, noted) = (asked.clone(), resets.clone());
+    let upstream = tokio::spawn(async move {
+        loop {
+            let mut connection = FrameClient::accept(&listener).await;
+            while let Some(frame) = connection.next().await {
+                match frame.kind {
+                    HEADERS => drop(counter.fetch_add(1, Ordering::Relaxed)),
+                    RST_STREAM => noted.lock().push(frame.payload),
+                    _ => {}
+                }
+            }
+        }
+    });
+    let target = |name: &str| format!("[upstreams.{name}]\nurl = \"http://{address}\"\n");
+    let host = Setup::of(Plugin::caller(isolation))
+        .with(&target("backend"))
+        .with(&target("other"))
+        .start()
+        .await;
+    let raw = host.raw().await;
+    let request = framed(&ForwardRequest {
+        requests: vec![ask("x")],
+    });
+    // On a busy machine the call may expire before the upstream is asked: it gets more time then.
+    for timeout in ["500m", "5S", "25S"] {
+        let timeout = [("grpc-timeout", timeout)];
+        let late = raw
+            .call("/caller.v1.Caller/Forward", &timeout, request.clone())
+            .await;
+        assert_eq!(late.reason(), "DEADLINE_EXCEEDED");
+        if asked.load(Ordering::Relaxed) > 0 {
+            break;
+        }
+    }
+    let reset = until_some("a reset", async || resets.lock().first().cloned()).await;
+    assert_eq!(reset, CANCEL.to_be_bytes());
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    upstream.abort();
     host.stop().await;
 }
 

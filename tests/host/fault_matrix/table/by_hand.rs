@@ -118,17 +118,6 @@ const CRAFTED: &[(&str, Ends, &str)] = &[
            (i32.const 0) (i32.const 0))
          (unreachable)",
     ),
-    // Ends when an element is refused: the table would hold twice its limit.
-    (
-        "growth of a table",
-        FAILED,
-        "(local $grown i32)
-         (loop $more
-           (if (i32.eq (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1)) (then unreachable))
-           (local.set $grown (i32.add (local.get $grown) (i32.const 1000)))
-           (br_if $more (i32.lt_u (local.get $grown) (i32.const 40000))))
-         (i32.const 0)",
-    ),
     (
         "growth of memory at once",
         OUT_OF_MEMORY,
@@ -172,7 +161,21 @@ pub(super) const STARTS: &[(&str, Ends, &str, &str)] = &[
     ),
 ];
 
-pub(super) const CRAFTED_SERVICE: &str = "crafted.v1.Crafted";
+/// Ends when an element is refused: the table would hold twice its limit. In a component of its own, because one that
+/// can change a table is never renewed, and so could not be used again after its other faults either.
+const GROWS_A_TABLE: &str = "(local $grown i32)
+    (loop $more
+      (if (i32.eq (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1)) (then unreachable))
+      (local.set $grown (i32.add (local.get $grown) (i32.const 1000)))
+      (br_if $more (i32.lt_u (local.get $grown) (i32.const 40000))))
+    (i32.const 0)";
+
+pub(super) const TABLE_SERVICE: &str = "crafted.v1.Table";
+
+pub(crate) const CRAFTED_SERVICE: &str = "crafted.v1.Crafted";
+
+/// A method that loops.
+pub(crate) const ENDLESS: &str = "Endless";
 
 /// Answers with one byte: how many calls of this method the sandbox has served.
 const COUNT: &str = "(global.set $calls (i32.add (global.get $calls) (i32.const 1)))
@@ -182,7 +185,11 @@ const COUNT: &str = "(global.set $calls (i32.add (global.get $calls) (i32.const 
 /// All crafted faults of calls in one component, with the methods `Count` and `Fine`.
 pub(super) fn crafted() -> Crafted {
     let names: Vec<_> = (0..CRAFTED.len()).map(|index| format!("Fault{index}")).collect();
-    let mut methods = vec![("Count", COUNT), ("Fine", EMPTY)];
+    let mut methods = vec![
+        ("Count", COUNT),
+        ("Fine", EMPTY),
+        (ENDLESS, "(loop $again (br $again)) unreachable"),
+    ];
     methods.extend(
         names
             .iter()
@@ -199,7 +206,6 @@ pub(super) fn crafted() -> Crafted {
           (func $add_trailing (param i32 i32 i32 i32 i32)))"#
         .to_owned();
     crafted.fields = r#"
-        (table $table 0 funcref)
         (global $calls (mut i32) (i32.const 0))
         (data (i32.const 512) "\ff\ff\ff\ff")
         (data (i32.const 520) "Upper")
@@ -216,6 +222,13 @@ pub(super) fn crafted() -> Crafted {
         (if (i32.eq (local.get $size) (i32.const 2)) (then (return (i32.const -16))))
         (if (i32.eq (local.get $size) (i32.const 3)) (then (loop $again (br $again))))
         (i32.const 2048)";
+    crafted
+}
+
+/// The component that grows a table.
+pub(super) fn table() -> Crafted {
+    let mut crafted = Crafted::serving(TABLE_SERVICE, &[("Call", GROWS_A_TABLE)]);
+    crafted.fields = "(table $table 0 funcref)".to_owned();
     crafted
 }
 
@@ -247,5 +260,11 @@ pub(super) fn crafted_faults() -> Vec<Fault> {
     let starts = STARTS
         .iter()
         .map(|(what, ends, name, _)| fault(*what, *ends, format!("/crafted.v1.{name}/Call"), 0));
-    bodies.chain(allocations).chain(starts).collect()
+    let endless = fault("a loop by hand", LATE, format!("/{CRAFTED_SERVICE}/{ENDLESS}"), 0);
+    let table = fault("growth of a table", FAILED, format!("/{TABLE_SERVICE}/Call"), 0);
+    bodies
+        .chain(allocations)
+        .chain(starts)
+        .chain([endless, table])
+        .collect()
 }

@@ -5,6 +5,7 @@ use tonic::Code;
 
 use super::*;
 use crate::support::pb::faults::misbehave_request::Way;
+use crate::support::pb::faults::*;
 use crate::support::raw::framed;
 
 pub(super) fn compiled_faults() -> Vec<Fault> {
