@@ -2,29 +2,60 @@
 //!
 //! One caller makes small calls, one after another with a pause, to a host with two worker threads: first
 //! alone, then beside each kind of heavy call, alone again in between. Its p99 must stay within twice what it
-//! was alone, or within 2 ms, whichever is more. Callers and host share the machine, so the figures hold
-//! only for a machine that does nothing else.
+//! was alone, or within 2 ms, whichever is more: the run fails if it does not. The kinds are every fault of the tests'
+//! table, and calls that only compute. Callers and host share the machine, and machines are shared with others: a kind
+//! that misses the bound is measured anew up to twice, and counts if it misses it each time.
 //!
-//! `--quick` measures for a moment only, to see that it works.
+//! Words after `--` choose the kinds whose names have one of them. `--quick` measures for a moment only, to see that
+//! it works, and fails for nothing.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
-mod support;
+/// What benchmarks share, and what they have from the tests.
+#[allow(dead_code)]
+mod support {
+    pub(crate) mod components;
+    #[path = "../../tests/support/crafted.rs"]
+    pub(crate) mod crafted;
+    pub(crate) mod process;
+    #[path = "../../tests/support/raw.rs"]
+    pub(crate) mod raw;
+    pub(crate) mod server;
 
-/// Client and messages of the plugin of faults.
-mod pb {
-    #![allow(missing_docs, unreachable_pub, clippy::all)]
-    include!(concat!(env!("OUT_DIR"), "/faults.v1.rs"));
+    /// Clients and messages of plugins.
+    pub(crate) mod pb {
+        /// Of the plugin of faults.
+        pub(crate) mod faults {
+            #![allow(missing_docs, unreachable_pub, clippy::all)]
+            include!(concat!(env!("OUT_DIR"), "/faults.v1.rs"));
+        }
+    }
+
+    /// The outcome of `work`, which must end.
+    pub(crate) async fn within_patience<F: Future>(what: &str, work: F) -> F::Output {
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+        let ended = tokio::time::timeout(PATIENCE, work).await;
+        ended.unwrap_or_else(|_| panic!("after {PATIENCE:?} still waiting: {what}"))
+    }
 }
 
-use pb::faults_client::FaultsClient;
-use pb::misbehave_request::Way;
+#[allow(dead_code, unused_imports)]
+#[path = "../tests/host/fault_matrix/table/mod.rs"]
+mod table;
+
 use support::components;
+use support::pb::faults as pb;
+use support::pb::faults::faults_client::FaultsClient;
+use support::raw::{RawClient, framed};
 use support::server::{Server, Setup};
 
 /// Between two calls of the quiet caller.
@@ -32,87 +63,173 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 const BOUND: Duration = Duration::from_millis(2);
 
+/// How often a kind is measured until it is within the bound.
+const ATTEMPTS: usize = 3;
+
+/// Callers of a fault.
+const FEW: usize = 8;
+const MANY: usize = 50;
+
 /// A kind of heavy call, and how many callers make it, each again and again.
-#[derive(Debug, Clone, Copy)]
-enum Heavy {
-    Loops,
-    LoopsInCalls,
-    ImportFloods,
-    /// Computing for so many milliseconds, on a processor of its own.
-    Spins(u32),
-    MemoryEaters,
-    LogFloods,
-    EventFloods,
-    Traps,
-    HugeAnswers,
+struct Heavy {
+    name: String,
+    callers: usize,
+    path: String,
+    /// Framed.
+    request: Bytes,
+    /// `grpc-timeout`.
+    timeout: &'static str,
 }
 
-const KINDS: &[(&str, Heavy, usize)] = &[
-    ("50 endless loops", Heavy::Loops, 50),
-    ("500 endless loops", Heavy::Loops, 500),
-    ("50 loops many calls deep", Heavy::LoopsInCalls, 50),
-    ("50 floods of cheap imports", Heavy::ImportFloods, 50),
-    ("50 callers that compute for 3 ms", Heavy::Spins(3), 50),
-    ("50 callers that compute for 30 ms", Heavy::Spins(30), 50),
-    ("8 callers that eat memory", Heavy::MemoryEaters, 8),
-    ("8 callers that flood the log", Heavy::LogFloods, 8),
-    ("8 callers that flood events", Heavy::EventFloods, 8),
-    ("8 callers that recurse without end", Heavy::Traps, 8),
-    ("8 callers that answer too much", Heavy::HugeAnswers, 8),
-];
+impl Heavy {
+    /// Of the plugin of faults.
+    fn new(name: &str, callers: usize, method: &str, request: &impl prost::Message) -> Self {
+        Self {
+            name: format!("{callers} {name}"),
+            callers,
+            path: format!("/faults.v1.Faults/{method}"),
+            request: framed(request),
+            timeout: "1H",
+        }
+    }
+}
 
-fn main() {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let time = Duration::from_millis(if quick { 200 } else { 5000 });
-    let component = components::build("faults");
-    let setup = Setup::of("faults", &component).server_key("worker_threads = 2");
-    let host = Server::mortise(&setup);
+/// Every kind. Those that only compute end by themselves, or are cut off when the measurement ends.
+async fn kinds(host: &Server) -> Vec<Heavy> {
+    let endless = |callers| Heavy::new("endless loops", callers, "Loop", &pb::LoopRequest {});
+    let mut kinds = vec![endless(MANY), endless(10 * MANY)];
+    for milliseconds in [3, 30] {
+        let rounds = rounds(host, milliseconds).await;
+        let request = pb::SpinRequest {
+            milliseconds: 0,
+            rounds,
+        };
+        let name = format!("callers that compute for {milliseconds} ms");
+        kinds.push(Heavy::new(&name, MANY, "Spin", &request));
+    }
+    let callers = |fault: &table::Fault| if fault.ends == table::LATE { MANY } else { FEW };
+    let faults = table::faults().into_iter().map(|fault| Heavy {
+        name: format!("{} × {}", callers(&fault), fault.what),
+        callers: callers(&fault),
+        path: fault.path,
+        request: fault.body,
+        timeout: fault.timeout,
+    });
+    kinds.extend(faults);
+    kinds
+}
+
+/// How much the guest computes in some time, while nothing else runs. Asked to compute for that time beside others, it
+/// would compute the less the more it waits for them.
+async fn rounds(host: &Server, milliseconds: u32) -> u64 {
+    let request = pb::SpinRequest {
+        milliseconds,
+        rounds: 0,
+    };
+    let answer = FaultsClient::new(connect(host.address).await).spin(request).await;
+    answer.expect("an answer").get_ref().rounds
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    // Cargo adds an option of its own.
+    let words: Vec<_> = arguments.iter().filter(|word| !word.starts_with("--")).collect();
+    let time = Duration::from_millis(if quick { 200 } else { 2000 });
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = start(folder.path());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let exceeded = runtime.block_on(measure_all(&host, time));
-    println!("\n{exceeded} of {} over the bound", KINDS.len());
+    let mut kinds = runtime.block_on(kinds(&host));
+    kinds.retain(|kind| words.is_empty() || words.iter().any(|word| kind.name.contains(*word)));
+    let missed = runtime.block_on(measure_all(&host, &kinds, time));
+    println!(
+        "\n{} of {} kinds over the bound{}",
+        missed.len(),
+        kinds.len(),
+        names(&missed)
+    );
+    if missed.is_empty() || quick {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
-/// How many kinds of heavy calls cost the quiet caller more than the bound.
-async fn measure_all(host: &Server, time: Duration) -> usize {
-    let address = host.address;
+fn names(missed: &[&str]) -> String {
+    let names = missed.iter().map(|name| format!("\n- {name}"));
+    names.collect()
+}
+
+/// A host with every plugin of the table.
+fn start(folder: &Path) -> Server {
+    let setup = Setup::of("faults", &components::build("faults")).server_key("worker_threads = 2");
+    let by_hand = table::plugins_by_hand(folder).into_iter();
+    Server::mortise(&by_hand.fold(setup, |setup, plugin| setup.and(&plugin.name, &plugin.file)))
+}
+
+/// The kinds of heavy calls that cost the quiet caller more than the bound.
+async fn measure_all<'k>(host: &Server, kinds: &'k [Heavy], time: Duration) -> Vec<&'k str> {
     // The first calls warm the host up.
-    measure(address, time / 5).await;
+    measure(host.address, time).await;
     println!("| beside | their CPU per call | alone p50 | p99 | beside p50 | p99 | within the bound |");
     println!("|---|---|---|---|---|---|---|");
-    let mut exceeded = 0;
-    for (name, heavy, callers) in KINDS {
-        let alone = measure(address, time).await;
-        let channel = connect(address).await;
-        let rounds = heavy.rounds(channel.clone()).await;
-        let ended = Arc::new(AtomicU32::new(0));
-        let heavy: Vec<_> = (0..*callers)
-            .map(|_| tokio::spawn(heavy.repeat(rounds, channel.clone(), ended.clone())))
-            .collect();
-        tokio::time::sleep(time / 10).await;
-        let (cpu, calls) = (host.process().cpu_time(), ended.load(Ordering::Relaxed));
-        let beside = measure(address, time).await;
-        let calls = ended.load(Ordering::Relaxed) - calls;
-        let cpu = match calls {
-            0 => "no end".to_owned(),
-            calls => format!("{:.2?}", (host.process().cpu_time() - cpu) / calls),
-        };
-        for caller in heavy {
-            caller.abort();
+    let mut missed = Vec::new();
+    for kind in kinds {
+        let mut attempts = 1;
+        while !is_within_the_bound(host, kind, time).await {
+            if attempts == ATTEMPTS {
+                missed.push(kind.name.as_str());
+                break;
+            }
+            attempts += 1;
         }
-        let within = beside.p99 <= (2 * alone.p99).max(BOUND);
-        exceeded += usize::from(!within);
-        println!(
-            "| {name} | {cpu} | {:.2?} | {:.2?} | {:.2?} | {:.2?} | {} |",
-            alone.p50,
-            alone.p99,
-            beside.p50,
-            beside.p99,
-            if within { "yes" } else { "no" }
-        );
-        // What was cancelled has a moment to go.
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    exceeded
+    missed
+}
+
+async fn is_within_the_bound(host: &Server, kind: &Heavy, time: Duration) -> bool {
+    let alone = measure(host.address, time).await;
+    let raw = raw(host.address).await;
+    let ended = Arc::new(AtomicU32::new(0));
+    let heavy: Vec<_> = (0..kind.callers)
+        .map(|_| tokio::spawn(repeat(kind, raw.clone(), ended.clone())))
+        .collect();
+    tokio::time::sleep(time / 10).await;
+    let (cpu, calls) = (host.process().cpu_time(), ended.load(Ordering::Relaxed));
+    let beside = measure(host.address, time).await;
+    let calls = ended.load(Ordering::Relaxed) - calls;
+    let cpu = match calls {
+        0 => "no end".to_owned(),
+        calls => format!("{:.2?}", (host.process().cpu_time() - cpu) / calls),
+    };
+    for caller in heavy {
+        caller.abort();
+    }
+    let within = beside.p99 <= (2 * alone.p99).max(BOUND);
+    println!(
+        "| {} | {cpu} | {:.2?} | {:.2?} | {:.2?} | {:.2?} | {} |",
+        kind.name,
+        alone.p50,
+        alone.p99,
+        beside.p50,
+        beside.p99,
+        if within { "yes" } else { "no" }
+    );
+    // What was cancelled has a moment to go.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    within
+}
+
+/// Calls again and again, however it ends, and counts.
+fn repeat(kind: &Heavy, raw: RawClient, ended: Arc<AtomicU32>) -> impl Future<Output = ()> + use<> {
+    let (path, request, timeout) = (kind.path.clone(), kind.request.clone(), kind.timeout);
+    async move {
+        loop {
+            raw.call(&path, &[("grpc-timeout", timeout)], request.clone())
+                .await;
+            ended.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 struct Latency {
@@ -145,61 +262,9 @@ async fn connect(address: SocketAddr) -> Channel {
     endpoint.connect().await.expect("the host listens")
 }
 
-impl Heavy {
-    /// How much the guest computes in the time that it is to compute for, while nothing else runs. Asked to
-    /// compute for some time beside others, it would compute the less the more it waits for them.
-    async fn rounds(self, channel: Channel) -> u64 {
-        let Self::Spins(milliseconds) = self else {
-            return 0;
-        };
-        let request = pb::SpinRequest {
-            milliseconds,
-            rounds: 0,
-        };
-        let answer = FaultsClient::new(channel).spin(request).await;
-        answer.expect("an answer").get_ref().rounds
-    }
-
-    /// Counts the calls that have ended.
-    async fn repeat(self, rounds: u64, channel: Channel, ended: Arc<AtomicU32>) {
-        let mut client = FaultsClient::new(channel).max_decoding_message_size(64 << 20);
-        let misbehave = |way: Way| pb::MisbehaveRequest { way: way.into() };
-        loop {
-            // However it ends.
-            match self {
-                Self::Loops => drop(client.r#loop(pb::LoopRequest {}).await),
-                Self::LoopsInCalls => drop(client.misbehave(misbehave(Way::LoopInCalls)).await),
-                Self::ImportFloods => drop(client.misbehave(misbehave(Way::FloodImports)).await),
-                Self::Spins(milliseconds) => {
-                    let request = pb::SpinRequest { milliseconds, rounds };
-                    drop(client.spin(request).await);
-                }
-                Self::MemoryEaters => drop(client.eat_memory(pb::EatMemoryRequest { abort: true }).await),
-                Self::LogFloods => {
-                    let text = "wet".repeat(100);
-                    let lines = 5000;
-                    let unfinished = false;
-                    drop(
-                        client
-                            .print(pb::PrintRequest {
-                                lines,
-                                text,
-                                unfinished,
-                            })
-                            .await,
-                    );
-                }
-                Self::EventFloods => drop(client.misbehave(misbehave(Way::FloodEvents)).await),
-                Self::Traps => drop(client.recurse(pb::RecurseRequest {}).await),
-                Self::HugeAnswers => {
-                    drop(
-                        client
-                            .huge_answer(pb::HugeAnswerRequest { bytes: 11 << 20 })
-                            .await,
-                    );
-                }
-            }
-            ended.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+/// A connection for calls of any kind.
+async fn raw(address: SocketAddr) -> RawClient {
+    let stream = TcpStream::connect(address).await.expect("the host listens");
+    stream.set_nodelay(true).expect("it is open");
+    RawClient::over(stream, address).await
 }
