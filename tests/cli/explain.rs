@@ -74,6 +74,9 @@ fn one_of_each_message() -> Vec<Failure> {
         Failure::UnknownMethod {
             path: word("/package.Service/Method"),
         },
+        Failure::UnknownService,
+        Failure::MalformedMessage,
+        Failure::ShuttingDown,
         Failure::Auth(auth::Refusal::TokenMissing),
         Failure::Auth(auth::Refusal::TokenInvalid {
             cause: "not for clients",
