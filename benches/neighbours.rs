@@ -58,7 +58,7 @@ use support::pb::faults::faults_client::FaultsClient;
 use support::raw::{RawClient, framed};
 use support::server::{Server, Setup};
 
-/// Between two calls of the quiet caller.
+/// Between two calls of any caller.
 const PAUSE: Duration = Duration::from_millis(1);
 
 const BOUND: Duration = Duration::from_millis(2);
@@ -220,14 +220,22 @@ async fn is_within_the_bound(host: &Server, kind: &Heavy, time: Duration) -> boo
     within
 }
 
-/// Calls again and again, however it ends, and counts.
+/// Calls again and again, with a pause, however it ends, and counts. Without the pause the cheapest faults would be a
+/// flood that takes all processors, of which `overload` tells what it does; and so would refusals, after which a caller
+/// waits for as long as it is told to.
 fn repeat(kind: &Heavy, raw: RawClient, ended: Arc<AtomicU32>) -> impl Future<Output = ()> + use<> {
     let (path, request, timeout) = (kind.path.clone(), kind.request.clone(), kind.timeout);
     async move {
         loop {
-            raw.call(&path, &[("grpc-timeout", timeout)], request.clone())
+            let answer = raw
+                .call(&path, &[("grpc-timeout", timeout)], request.clone())
                 .await;
-            ended.fetch_add(1, Ordering::Relaxed);
+            let told = answer.headers.get("grpc-retry-pushback-ms");
+            let told = told.and_then(|told| told.to_str().ok()?.parse().ok());
+            if told.is_none() {
+                ended.fetch_add(1, Ordering::Relaxed);
+            }
+            tokio::time::sleep(told.map_or(PAUSE, Duration::from_millis)).await;
         }
     }
 }
