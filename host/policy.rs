@@ -63,14 +63,8 @@ impl MethodPolicies {
         let method = config::Method::find(&self.methods, path.strip_prefix('/').unwrap_or(path));
         let elsewhere = &self.elsewhere;
         MethodPolicy {
-            access: Access {
-                anonymous: method.anonymous.unwrap_or(elsewhere.access.anonymous),
-                scopes: method.required_scopes.unwrap_or_default(),
-            },
-            deadline: DeadlinePolicy {
-                default: method.default_deadline.or(elsewhere.deadline.default),
-                maximum: method.max_deadline.or(elsewhere.deadline.maximum),
-            },
+            access: access(&method, elsewhere.access.anonymous),
+            deadline: deadline(&method, elsewhere.deadline),
             compress_min_bytes: method.compress_min_bytes.unwrap_or(elsewhere.compress_min_bytes),
             max_response_bytes: elsewhere.max_response_bytes,
             bound: method.max_concurrent_calls.map(|calls| self.bound(path, calls)),
@@ -88,6 +82,21 @@ impl MethodPolicies {
             .entry(path.to_owned())
             .or_insert_with(|| Gate::new(calls))
             .clone()
+    }
+}
+
+/// Whom `method` is for, where `anonymous` holds unless it says otherwise.
+fn access(method: &config::Method, anonymous: bool) -> Access {
+    Access {
+        anonymous: method.anonymous.unwrap_or(anonymous),
+        scopes: method.required_scopes.clone().unwrap_or_default(),
+    }
+}
+
+fn deadline(method: &config::Method, elsewhere: DeadlinePolicy) -> DeadlinePolicy {
+    DeadlinePolicy {
+        default: method.default_deadline.or(elsewhere.default),
+        maximum: method.max_deadline.or(elsewhere.maximum),
     }
 }
 
@@ -147,14 +156,8 @@ impl HostPolicies {
             self.deadline
         };
         HostPolicy {
-            access: Access {
-                anonymous: method.anonymous.unwrap_or(name.starts_with(HEALTH)),
-                scopes: method.required_scopes.unwrap_or_default(),
-            },
-            deadline: DeadlinePolicy {
-                default: method.default_deadline.or(elsewhere.default),
-                maximum: method.max_deadline.or(elsewhere.maximum),
-            },
+            access: access(&method, name.starts_with(HEALTH)),
+            deadline: deadline(&method, elsewhere),
             compress_min_bytes: method.compress_min_bytes.unwrap_or(self.compress_min_bytes),
         }
     }

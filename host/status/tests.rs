@@ -1,15 +1,26 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::guest::encoded_bytes;
 use super::*;
 
+/// Numbers that pages write as N and M.
+const N: usize = 1111;
+const M: usize = 2222;
+
+/// One failure for each message that there is, with the pages' names for what varies in it.
 fn one_of_each() -> Vec<Failure> {
-    let cause = || "secret cause".to_owned();
-    let target = || "stock".to_owned();
+    let word = str::to_owned;
+    let cause = || word("secret cause");
+    let target = || word("NAME");
+    let retry_after = Duration::ZERO;
     vec![
         Failure::MalformedTimeout,
-        Failure::MalformedBinaryMetadata { key: "k-bin".into() },
-        Failure::TooMuchMetadata { limit: 1 },
-        Failure::MetadataTooLarge { size: 2, limit: 1 },
-        Failure::UnknownMethod { path: "/a/b".into() },
+        Failure::MalformedBinaryMetadata { key: word("KEY") },
+        Failure::TooMuchMetadata { limit: N },
+        Failure::MetadataTooLarge { size: N, limit: M },
+        Failure::UnknownMethod {
+            path: word("/package.Service/Method"),
+        },
         Failure::UnknownService,
         Failure::Auth(auth::Refusal::TokenMissing),
         Failure::Auth(auth::Refusal::TokenInvalid {
@@ -17,55 +28,63 @@ fn one_of_each() -> Vec<Failure> {
         }),
         Failure::Auth(auth::Refusal::TokenExpired),
         Failure::Auth(auth::Refusal::TokenNotYetValid),
-        Failure::Auth(auth::Refusal::ScopeMissing {
-            scope: "orders.write".into(),
-        }),
+        Failure::Auth(auth::Refusal::ScopeMissing { scope: word("SCOPE") }),
         Failure::RequestTooLarge {
-            size: Some(2),
-            limit: 1,
+            size: Some(N),
+            limit: M,
         },
+        Failure::RequestTooLarge { size: None, limit: M },
         Failure::RequestTimeout {
-            limit: std::time::Duration::from_secs(1),
+            limit: Duration::from_millis(N as u64),
         },
         Failure::RequestMemoryFull,
         Failure::ResponseMemoryFull,
         Failure::NotUnary { empty: true },
-        Failure::MalformedFraming { what: "x" },
+        Failure::NotUnary { empty: false },
+        Failure::MalformedFraming { what: "WHAT" },
         Failure::MalformedMessage,
         Failure::UnsupportedEncoding {
-            encoding: "br".into(),
-            supported: "identity".into(),
+            encoding: target(),
+            supported: word("LIST"),
         },
         Failure::DeadlineExceeded,
         Failure::Cancelled,
-        Failure::Overloaded {
-            retry_after: Duration::from_secs(1),
-        },
+        Failure::Overloaded { retry_after },
         Failure::ShuttingDown,
-        Failure::RateLimited {
-            retry_after: Duration::from_secs(1),
-        },
+        Failure::RateLimited { retry_after },
         Failure::PluginFailed { cause: cause() },
         Failure::PluginOutOfMemory {
-            limit: 1,
+            limit: N,
             cause: cause(),
         },
-        Failure::AnswerTooLarge { size: 2, limit: 1 },
-        Failure::MalformedIdempotencyKey { what: "x" },
+        Failure::AnswerTooLarge { size: N, limit: M },
+        Failure::MalformedIdempotencyKey { what: "WHAT" },
         Failure::IdempotencyKeyReused,
-        Failure::IdempotencyKeyInUse {
-            retry_after: Duration::from_secs(1),
-        },
-        Failure::Conflict { attempts: 5 },
+        Failure::IdempotencyKeyInUse { retry_after },
+        Failure::Conflict { attempts: 1 },
         Failure::StoreUnavailable { cause: cause() },
         Failure::CommitUnknown { cause: cause() },
         Failure::Upstream(Refusal::NotGranted { target: target() }),
-        Failure::Upstream(Refusal::Invalid { what: "x".into() }),
-        Failure::Upstream(Refusal::TooManyCalls { limit: 1 }),
+        Failure::Upstream(Refusal::MethodNotAllowed {
+            target: target(),
+            method: word("METHOD"),
+        }),
+        Failure::Upstream(Refusal::Invalid { what: word("WHAT") }),
+        Failure::Upstream(Refusal::RequestTooLarge {
+            target: target(),
+            size: N,
+            limit: M,
+        }),
+        Failure::Upstream(Refusal::ReplyTooLarge {
+            target: target(),
+            limit: M,
+        }),
+        Failure::Upstream(Refusal::TooManyCalls { limit: N as u32 }),
+        Failure::Upstream(Refusal::TooManyBytes { limit: N as u64 }),
         Failure::Upstream(Refusal::Overloaded { target: target() }),
         Failure::Upstream(Refusal::CircuitOpen {
             target: target(),
-            retry_after: std::time::Duration::from_secs(1),
+            retry_after,
         }),
         Failure::Upstream(Refusal::Unreachable { target: target() }),
         Failure::Upstream(Refusal::TimedOut { target: target() }),
@@ -75,13 +94,18 @@ fn one_of_each() -> Vec<Failure> {
     ]
 }
 
+fn page(reason: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/errors/{reason}.md"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("no page {}: {error}", path.display()))
+}
+
 #[test]
 fn the_table_is_complete_and_every_row_has_a_page() {
-    let reasons: Vec<_> = one_of_each().iter().map(|failure| failure.row().reason).collect();
+    let mut reasons: Vec<_> = one_of_each().iter().map(|failure| failure.row().reason).collect();
+    reasons.dedup();
     assert_eq!(reasons, REASONS);
     for reason in REASONS {
-        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/errors/{reason}.md"));
-        assert!(page.is_file(), "no page {}", page.display());
+        page(reason);
     }
 }
 
@@ -96,17 +120,43 @@ fn statuses_are_measured_as_they_are_sent() {
 
 #[test]
 fn every_page_says_what_the_table_says() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors");
     for failure in one_of_each() {
         let row = failure.row();
-        let page = std::fs::read_to_string(folder.join(format!("{}.md", row.reason))).expect("a page");
+        let page = page(row.reason);
         for line in [
             format!("# {}\n", row.reason),
             format!("\n- Status: `{}`\n", code_name(row.code)),
-            format!("\n- Blame: {}\n", row.blame.as_str()),
         ] {
             assert!(page.contains(&line), "{} lacks {line:?}", row.reason);
         }
+    }
+}
+
+#[test]
+fn every_page_has_each_message_that_clients_read_and_who_is_blamed() {
+    type Alternatives<'r> = BTreeMap<&'r str, BTreeSet<String>>;
+    let (mut messages, mut blames) = (Alternatives::new(), Alternatives::new());
+    for failure in one_of_each() {
+        let row = failure.row();
+        let message = row
+            .message
+            .replace(&N.to_string(), "N")
+            .replace(&M.to_string(), "M");
+        messages.entry(row.reason).or_default().insert(message);
+        let blame = row.blame.as_str().to_owned();
+        blames.entry(row.reason).or_default().insert(blame);
+    }
+    for reason in REASONS {
+        let page = page(reason);
+        let alternatives = |name: &str| -> BTreeSet<String> {
+            let start = format!("\n- {name}: ");
+            let (_, rest) = page.split_once(&start).expect("it has the line");
+            let (line, _) = rest.split_once("\n- ").expect("others follow");
+            let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+            line.split("; or: ").map(str::to_owned).collect()
+        };
+        assert_eq!(messages[reason], alternatives("Message"), "{reason}");
+        assert_eq!(blames[reason], alternatives("Blame"), "{reason}");
     }
 }
 

@@ -1,12 +1,9 @@
 //! `mortise explain`: every page is there, whole, and found by its name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
-use mortise::auth;
-use mortise::capability::upstream::Refusal;
-use mortise::status::{Failure, REASONS};
+use mortise::status::REASONS;
 
 use crate::mortise;
 
@@ -54,118 +51,6 @@ fn no_page_is_left_of_a_reason_that_is_no_more() {
         .collect();
     let known = REASONS.iter().chain(&["loading"]).map(|name| (*name).to_owned());
     assert_eq!(pages, known.collect());
-}
-
-/// Numbers that pages write as N and M.
-const N: usize = 1111;
-const M: usize = 2222;
-
-/// One failure for each message that there is, with the pages' names for what varies in it.
-fn one_of_each_message() -> Vec<Failure> {
-    let word = str::to_owned;
-    let cause = || word("not for clients");
-    let target = || word("NAME");
-    let retry_after = Duration::ZERO;
-    vec![
-        Failure::MalformedTimeout,
-        Failure::MalformedBinaryMetadata { key: word("KEY") },
-        Failure::TooMuchMetadata { limit: N },
-        Failure::MetadataTooLarge { size: N, limit: M },
-        Failure::UnknownMethod {
-            path: word("/package.Service/Method"),
-        },
-        Failure::UnknownService,
-        Failure::MalformedMessage,
-        Failure::ShuttingDown,
-        Failure::Auth(auth::Refusal::TokenMissing),
-        Failure::Auth(auth::Refusal::TokenInvalid {
-            cause: "not for clients",
-        }),
-        Failure::Auth(auth::Refusal::TokenExpired),
-        Failure::Auth(auth::Refusal::TokenNotYetValid),
-        Failure::Auth(auth::Refusal::ScopeMissing { scope: word("SCOPE") }),
-        Failure::RequestTooLarge {
-            size: Some(N),
-            limit: M,
-        },
-        Failure::RequestTooLarge { size: None, limit: M },
-        Failure::RequestTimeout {
-            limit: Duration::from_millis(N as u64),
-        },
-        Failure::RequestMemoryFull,
-        Failure::ResponseMemoryFull,
-        Failure::NotUnary { empty: true },
-        Failure::NotUnary { empty: false },
-        Failure::MalformedFraming { what: "WHAT" },
-        Failure::UnsupportedEncoding {
-            encoding: target(),
-            supported: word("LIST"),
-        },
-        Failure::DeadlineExceeded,
-        Failure::Cancelled,
-        Failure::Overloaded { retry_after },
-        Failure::RateLimited { retry_after },
-        Failure::PluginFailed { cause: cause() },
-        Failure::PluginOutOfMemory {
-            limit: N,
-            cause: cause(),
-        },
-        Failure::AnswerTooLarge { size: N, limit: M },
-        Failure::MalformedIdempotencyKey { what: "WHAT" },
-        Failure::IdempotencyKeyReused,
-        Failure::IdempotencyKeyInUse { retry_after },
-        Failure::Conflict { attempts: 1 },
-        Failure::StoreUnavailable { cause: cause() },
-        Failure::CommitUnknown { cause: cause() },
-        Failure::Upstream(Refusal::NotGranted { target: target() }),
-        Failure::Upstream(Refusal::MethodNotAllowed {
-            target: target(),
-            method: word("METHOD"),
-        }),
-        Failure::Upstream(Refusal::Invalid { what: word("WHAT") }),
-        Failure::Upstream(Refusal::RequestTooLarge {
-            target: target(),
-            size: N,
-            limit: M,
-        }),
-        Failure::Upstream(Refusal::ReplyTooLarge {
-            target: target(),
-            limit: M,
-        }),
-        Failure::Upstream(Refusal::TooManyCalls { limit: N as u32 }),
-        Failure::Upstream(Refusal::TooManyBytes { limit: N as u64 }),
-        Failure::Upstream(Refusal::Overloaded { target: target() }),
-        Failure::Upstream(Refusal::CircuitOpen {
-            target: target(),
-            retry_after,
-        }),
-        Failure::Upstream(Refusal::Unreachable { target: target() }),
-        Failure::Upstream(Refusal::TimedOut { target: target() }),
-        Failure::Upstream(Refusal::Malformed { target: target() }),
-        Failure::Upstream(Refusal::Diverged),
-        Failure::Internal { cause: cause() },
-    ]
-}
-
-#[test]
-fn every_page_has_the_messages_that_clients_read() {
-    let mut messages: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for failure in one_of_each_message() {
-        let row = failure.row();
-        let message = row
-            .message
-            .replace(&N.to_string(), "N")
-            .replace(&M.to_string(), "M");
-        messages.entry(row.reason).or_default().insert(message);
-    }
-    for reason in REASONS {
-        let page = mortise(["explain", reason]).exits(0).stdout;
-        let (_, rest) = page.split_once("\n- Message: ").expect("it has the line");
-        let (line, _) = rest.split_once("\n- Blame: ").expect("it comes next");
-        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-        let alternatives = line.split("; or: ").map(str::to_owned).collect();
-        assert_eq!(messages[reason], alternatives, "{reason}");
-    }
 }
 
 #[test]

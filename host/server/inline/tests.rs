@@ -67,18 +67,22 @@ fn has(ended: &AtomicBool) -> bool {
     ended.load(Ordering::Relaxed)
 }
 
-/// A connection that reads what there is, has `serve` called with it, writes `answers` answers and ends.
-async fn serve_one(socket: Socket, answers: usize, mut serve: impl FnMut(InlineExecutor)) {
+async fn until(ended: &AtomicBool) {
+    while !has(ended) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A connection that reads what there is, has `serve` called with it, writes so many answers and ends.
+async fn serve_one(socket: Socket, answers: usize, serve: impl FnOnce(InlineExecutor)) {
     let mut io = BatchedIo(socket);
+    let mut serve = Some(serve);
     let mut left = answers;
-    let mut cursor = 0;
     Batched::new(std::future::poll_fn(move |cx| {
         let mut space = [0; 16];
         while let Poll::Ready(read) = Pin::new(&mut io).poll_read(cx, &mut ReadBuf::new(&mut space)) {
             read.expect("a read");
-            cursor += 1;
-            assert_eq!(cursor, 1, "nothing more was sent");
-            serve(InlineExecutor);
+            serve.take().expect("nothing more was sent")(InlineExecutor);
         }
         while left > 0 {
             std::task::ready!(Pin::new(&mut io).poll_write(cx, b"answer")).expect("a write");
@@ -93,9 +97,8 @@ async fn serve_one(socket: Socket, answers: usize, mut serve: impl FnMut(InlineE
 async fn a_call_is_served_where_it_was_read_if_no_worker_is_idle() {
     let _alone = with_idle_workers(0).await;
     let (ended, call) = call(async {});
-    let mut call = Some(call);
     serve_one(Socket::default(), 1, |executor| {
-        executor.execute(call.take().expect("once"));
+        executor.execute(call);
         assert!(has(&ended));
     })
     .await;
@@ -105,15 +108,12 @@ async fn a_call_is_served_where_it_was_read_if_no_worker_is_idle() {
 async fn a_call_has_a_task_if_a_worker_is_idle() {
     let _alone = with_idle_workers(1).await;
     let (ended, call) = call(async {});
-    let mut call = Some(call);
     serve_one(Socket::default(), 1, |executor| {
-        executor.execute(call.take().expect("once"));
+        executor.execute(call);
         assert!(!has(&ended));
     })
     .await;
-    while !has(&ended) {
-        tokio::task::yield_now().await;
-    }
+    until(&ended).await;
 }
 
 #[tokio::test]
@@ -139,47 +139,38 @@ async fn a_call_that_waits_ends_in_a_task() {
     let _alone = with_idle_workers(0).await;
     let (go, wait) = oneshot::channel::<()>();
     let (ended, call) = call(async { wait.await.expect("it is told") });
-    let mut call = Some(call);
     serve_one(Socket::default(), 0, |executor| {
-        executor.execute(call.take().expect("once"));
+        executor.execute(call);
     })
     .await;
     assert!(!has(&ended));
     go.send(()).expect("it waits");
-    while !has(&ended) {
-        tokio::task::yield_now().await;
-    }
+    until(&ended).await;
 }
 
 #[tokio::test]
 async fn a_call_that_leaves_goes_on_in_a_task() {
     let _alone = with_idle_workers(0).await;
     let (ended, call) = call(leave());
-    let mut call = Some(call);
     serve_one(Socket::default(), 1, |executor| {
-        executor.execute(call.take().expect("once"));
+        executor.execute(call);
         assert!(!has(&ended));
     })
     .await;
-    while !has(&ended) {
-        tokio::task::yield_now().await;
-    }
+    until(&ended).await;
 }
 
 #[tokio::test]
 async fn a_call_that_panics_ends_alone() {
     let _alone = with_idle_workers(0).await;
     let (ended, call) = call(async {});
-    let mut call = Some(call);
     serve_one(Socket::default(), 1, |executor| {
         executor.execute(async { panic!("a call of this test") });
-        executor.execute(call.take().expect("once"));
+        executor.execute(call);
     })
     .await;
     // Writing the backtrace can take longer than a batch may.
-    while !has(&ended) {
-        tokio::task::yield_now().await;
-    }
+    until(&ended).await;
 }
 
 #[tokio::test]
