@@ -1,14 +1,15 @@
 //! Where calls go that use up their time slices, so that they do not hold up those that do not.
 //!
-//! A call begins on the thread that serves its connection, because most end within microseconds. A guest
-//! that computes on is interrupted by the engine's ticks, and after `SLICES` of them its sandbox moves, as
-//! it is, to a few threads of lower priority: those run whatever of the processors the serving threads
-//! leave, in turns of one tick, and `turns.rs` says whose turn it is. If the serving threads, or other programs,
-//! leave next to nothing, one more thread sees to it that what computes goes on all the same. Calls of a
-//! method that keeps computing begin there.
+//! A call begins on the thread that serves its connection, because most end within microseconds; where those of
+//! its method do not, it takes turns there, as `line.rs` says. A guest that computes on is interrupted by the
+//! engine's ticks, and after `SLICES` of them its sandbox moves, as it is, to a few threads of lower priority: those
+//! run whatever of the processors the serving threads leave, in turns of one tick, and `turns.rs` says whose turn it
+//! is. If the serving threads, or other programs, leave next to nothing, one more thread sees to it that what
+//! computes goes on all the same. Calls of a method that keeps computing begin there.
 
 mod habit;
 mod job;
+mod line;
 mod turns;
 
 use std::pin::Pin;
@@ -26,6 +27,7 @@ use crate::observe::CallSpan;
 pub use habit::Habit;
 use habit::Lesson;
 use job::{Job, Queue};
+use line::Line;
 
 /// Ticks after which a call moves. The first may come at once, because it is the engine's and not the
 /// call's own; with the second the guest has held its thread for longer than a whole tick.
@@ -70,6 +72,7 @@ impl Slices {
 /// The threads of lower priority. They end with the last engine.
 pub struct Background {
     queue: Arc<Queue>,
+    line: Line,
 }
 
 /// A call to be run, in a box because it may move from thread to thread.
@@ -115,6 +118,7 @@ impl Background {
     fn idle(threads: usize) -> std::io::Result<Self> {
         let background = Self {
             queue: Arc::new(Queue::new(threads)),
+            line: Line::new(threads),
         };
         for _ in 0..threads {
             background.spawn(|queue| {
@@ -161,12 +165,17 @@ impl Background {
             task.habit.used(task.slices.time());
             return Ok(output);
         }
-        let ended = std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if task.slices.used_up() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        });
-        let ended = ended.await;
+        let used_up = || task.slices.used_up();
+        let ended = if task.habit.is_brief() {
+            let ended = std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending if used_up() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            ended.await
+        } else {
+            self.line.run(work.as_mut(), used_up).await
+        };
         // Now, because a call without an end teaches nothing at its end.
         lesson.learn();
         if let Some(output) = ended {
