@@ -20,6 +20,9 @@ use crate::status::Failure;
 /// What a request costs that has to be waited for, besides its headers and its message: a stream and a task.
 pub(super) const WAITING_BYTES: usize = 4 * 1024;
 
+/// Of addresses, for a message that has only been announced.
+const MAX_RESERVED_BYTES: usize = 16 << 20;
+
 /// The end came too early.
 pub(super) const CUT_SHORT: Failure = Failure::MalformedFraming {
     what: "the stream ended inside a message",
@@ -40,7 +43,7 @@ pub struct RequestBounds {
 /// memory for requests is given back when the second value is dropped.
 ///
 /// Neither what arrives nor what it is decompressed to is ever held beyond the bounds. The announced length is
-/// checked before the message is read, and what is reserved grows with what arrives.
+/// checked before the message is read, and what is held grows with what arrives.
 pub(crate) async fn read_unary(
     headers: &HeaderMap,
     body: tonic::body::Body,
@@ -79,6 +82,8 @@ struct Received {
     /// what was read from the connection along with it, for as long as the client likes.
     whole: Bytes,
     parts: Vec<u8>,
+    /// How many bytes of `parts` are counted in `held`.
+    counted: usize,
     prefix: Option<Prefix>,
     /// Whether the message may be compressed.
     encoded: bool,
@@ -93,6 +98,7 @@ impl Received {
         Self {
             whole: Bytes::new(),
             parts: Vec::new(),
+            counted: 0,
             prefix: None,
             encoded,
             limit: bounds.max_bytes,
@@ -144,18 +150,20 @@ impl Received {
         }
     }
 
-    /// For so many bytes more: twice as many as there was room for, but not more than are to come.
+    /// For so many bytes more. Twice as many are counted as had come, but not more than are to come. What is announced
+    /// is reserved at once, so that nothing is copied twice: what is not written to takes no memory.
     fn make_room(&mut self, bytes: usize) -> Result<(), Failure> {
-        let (length, capacity) = (self.parts.len(), self.parts.capacity());
-        let needed = length + bytes;
-        if needed <= capacity {
+        let needed = self.parts.len() + bytes;
+        if needed <= self.counted {
             return Ok(());
         }
         let announced = self.prefix.map_or(0, |prefix| prefix.end());
-        let room = needed.max(announced.min(2 * capacity));
-        self.held.grow(room - capacity)?;
-        self.parts.reserve_exact(room - length);
-        Ok(())
+        let counted = needed.max(announced.min(2 * self.counted));
+        self.held.grow(counted - self.counted)?;
+        self.counted = counted;
+        let room = counted.max(announced.min(MAX_RESERVED_BYTES));
+        let reserved = self.parts.try_reserve_exact(room - self.parts.len());
+        reserved.map_err(|_| Failure::RequestMemoryFull)
     }
 
     fn bytes(&self) -> &[u8] {
