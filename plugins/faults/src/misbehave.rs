@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use mortise_guest::bindings::mortise::plugin::{log, store, timers};
+use mortise_guest::details::ErrorInfo;
 use mortise_guest::{Call, Rate, Status};
 
 use crate::pb::misbehave_request::Way;
@@ -59,6 +60,7 @@ pub fn misbehave(call: &Call, way: Way) -> Result<(), Status> {
         Way::HugeTimer => huge_timer()?,
         Way::FloodCancels => flood(|number| call.cancel_timer(format!("{number:032x}")).map(drop))?,
         Way::Sleep => drop(resources::sleep(HOUR)),
+        Way::HugeDetails => return Err(huge_details()),
     }
     Ok(())
 }
@@ -68,6 +70,16 @@ pub fn misbehave(call: &Call, way: Way) -> Result<(), Status> {
 fn huge_timer() -> Result<(), Status> {
     let request = resources::bytes(HUGE);
     Ok(timers::schedule(0, FaultsMethod::REMEMBER.path(), &request).map(drop)?)
+}
+
+fn huge_details() -> Status {
+    let status = Status::not_found("x".repeat(100_000));
+    (0..8).fold(status, |status, _| {
+        status.with_detail(ErrorInfo {
+            reason: "R".repeat(1 << 20),
+            ..ErrorInfo::default()
+        })
+    })
 }
 
 /// Repeats until the host refuses.

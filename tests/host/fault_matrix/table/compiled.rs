@@ -34,12 +34,6 @@ pub(super) fn compiled_faults() -> Vec<Fault> {
         initial: entries(initial),
         ..FailRequest::default()
     };
-    let details = FailRequest {
-        code: 5,
-        message: "x".repeat(100_000),
-        reasons: vec!["R".repeat(1 << 20); 8],
-        ..FailRequest::default()
-    };
     vec![
         call("a loop", LATE, "Loop", &LoopRequest {}),
         way("a loop many calls deep", LATE, Way::LoopInCalls),
@@ -74,11 +68,10 @@ pub(super) fn compiled_faults() -> Vec<Fault> {
                 ..WriteThenRequest::default()
             },
         ),
-        call(
+        way(
             "a status with huge details",
             Ends::Refused(Code::NotFound),
-            "Fail",
-            &details,
+            Way::HugeDetails,
         ),
         call(
             "reserved metadata",
