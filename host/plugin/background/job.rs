@@ -4,14 +4,16 @@
 //! turn one of them has makes no progress then. So one more thread, of ordinary priority, watches: while no turn
 //! comes to its end it takes turns in their stead, but rests after each, and a thread that got its processor
 //! too late steps aside for a while. What computes is slow then, but goes on.
+//!
+//! What idle threads share with others is locked by the standard library, which gives a lock to whoever runs. Those of
+//! `parking_lot` hand it over to the thread that has waited longest, and if that one has no processor, all wait for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
 
 use super::Work;
@@ -75,12 +77,13 @@ impl Queue {
             let began = Instant::now();
             let used = job.run();
             let now = Instant::now();
-            let mut waiting = self.waiting.lock();
+            let mut waiting = lock(&self.waiting);
             if now - began <= used + STARVED {
                 waiting.progress = now;
             } else if !waiting.closed {
                 waiting.idle_threads -= 1;
-                self.aside.wait_for(&mut waiting, ASIDE);
+                let aside = self.aside.wait_timeout(waiting, ASIDE);
+                waiting = aside.unwrap_or_else(PoisonError::into_inner).0;
                 waiting.idle_threads += 1;
             }
         }
@@ -96,11 +99,11 @@ impl Queue {
     }
 
     fn next(&self) -> Option<Arc<Job>> {
-        let mut waiting = self.waiting.lock();
+        let mut waiting = lock(&self.waiting);
         while !waiting.closed {
             match waiting.turns.next(Instant::now()) {
                 Some(job) => return Some(job),
-                None => self.changed.wait(&mut waiting),
+                None => waiting = wait(&self.changed, waiting),
             }
         }
         None
@@ -108,15 +111,16 @@ impl Queue {
 
     /// The next job, once the idle threads are starved.
     fn neglected(&self) -> Option<Arc<Job>> {
-        let mut waiting = self.waiting.lock();
+        let mut waiting = lock(&self.waiting);
         while !waiting.closed {
             let now = Instant::now();
             let starved = waiting.progress + STARVED;
             if waiting.turns.is_empty() {
                 waiting.tell_helper = true;
-                self.watch.wait(&mut waiting);
+                waiting = wait(&self.watch, waiting);
             } else if waiting.idle_threads > 0 && now < starved {
-                self.watch.wait_until(&mut waiting, starved);
+                let watched = self.watch.wait_timeout(waiting, starved - now);
+                waiting = watched.unwrap_or_else(PoisonError::into_inner).0;
             } else {
                 return waiting.turns.next(now);
             }
@@ -134,11 +138,11 @@ impl Queue {
 
     /// See [`Turns::expected_wait`].
     pub(super) fn expected_wait(&self, plugin: &Namespace, usual: Duration) -> Option<Duration> {
-        self.waiting.lock().turns.expected_wait(plugin, usual)
+        lock(&self.waiting).turns.expected_wait(plugin, usual)
     }
 
     pub(super) fn close(&self) {
-        let mut waiting = self.waiting.lock();
+        let mut waiting = lock(&self.waiting);
         waiting.closed = true;
         let dropped = waiting.turns.drain();
         drop(waiting);
@@ -149,10 +153,19 @@ impl Queue {
     }
 }
 
+/// Whether or not a thread has panicked while it held the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wait<'l, T>(condition: &Condvar, locked: MutexGuard<'l, T>) -> MutexGuard<'l, T> {
+    condition.wait(locked).unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Work with its place among all that wait.
 pub(super) struct Job {
     /// None once it has ended or was withdrawn. Locked while it runs.
-    work: Mutex<Option<Work<()>>>,
+    work: parking_lot::Mutex<Option<Work<()>>>,
     withdrawn: AtomicBool,
     stand: Mutex<Stand>,
     queue: Arc<Queue>,
@@ -180,9 +193,9 @@ impl Job {
     /// Puts `work` into the queue, which usually uses so much of a processor. It is dropped with what is
     /// returned.
     pub(super) fn start(queue: &Arc<Queue>, plugin: &Namespace, usual: Duration, work: Work<()>) -> Withdraw {
-        let place = queue.waiting.lock().turns.place(plugin, usual);
+        let place = lock(&queue.waiting).turns.place(plugin, usual);
         let job = Arc::new(Self {
-            work: Mutex::new(Some(work)),
+            work: parking_lot::Mutex::new(Some(work)),
             withdrawn: AtomicBool::new(false),
             stand: Mutex::new(Stand {
                 place,
@@ -199,15 +212,15 @@ impl Job {
     /// processor.
     fn run(self: &Arc<Self>) -> Duration {
         let began = thread_cpu_time();
-        self.stand.lock().state = State::Runs;
+        lock(&self.stand).state = State::Runs;
         // A panic is the end of this one job. Who waits for it learns that it is gone.
         let ended = catch_unwind(AssertUnwindSafe(|| self.poll())).unwrap_or(true);
         if ended || self.withdrawn.load(Ordering::SeqCst) {
             let _ = catch_unwind(AssertUnwindSafe(|| self.end()));
         }
         let time = thread_cpu_time().saturating_sub(began);
-        let mut stand = self.stand.lock();
-        let mut waiting = self.queue.waiting.lock();
+        let mut stand = lock(&self.stand);
+        let mut waiting = lock(&self.queue.waiting);
         waiting.turns.used(&mut stand.place, time);
         match stand.state {
             State::Runs => stand.state = State::Waits,
@@ -238,9 +251,9 @@ impl Job {
         };
         let work = running.take();
         drop(running);
-        let mut stand = self.stand.lock();
+        let mut stand = lock(&self.stand);
         if stand.state == State::InQueue {
-            self.queue.waiting.lock().turns.leave(stand.place);
+            lock(&self.queue.waiting).turns.leave(stand.place);
         }
         stand.state = State::Ended;
         drop(stand);
@@ -255,17 +268,18 @@ impl Wake for Job {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let mut stand = self.stand.lock();
+        let mut stand = lock(&self.stand);
         match stand.state {
             State::Waits => {
                 stand.state = State::InQueue;
-                let mut waiting = self.queue.waiting.lock();
+                let mut waiting = lock(&self.queue.waiting);
                 if !waiting.closed {
                     // Nobody was kept from a turn before. One that has just had a turn waits on.
                     if waiting.turns.is_empty() {
                         waiting.progress = waiting.progress.max(Instant::now());
                     }
                     self.queue.put(&mut waiting, stand.place, self.clone());
+                    drop(waiting);
                     self.queue.changed.notify_one();
                 }
             }
@@ -297,19 +311,19 @@ mod tests {
         let turns = Arc::new(Mutex::new(0));
         let count = turns.clone();
         let work = std::future::poll_fn(move |context| {
-            *count.lock() += 1;
+            *lock(&count) += 1;
             context.waker().wake_by_ref();
             std::task::Poll::<()>::Pending
         });
         let plugin = Namespace::new("plugin").expect("a name");
         let job = Job::start(&queue, &plugin, Duration::ZERO, Box::pin(work));
-        let began = queue.waiting.lock().progress;
+        let began = lock(&queue.waiting).progress;
         for turn in 1..=20 {
             let job = queue.neglected().expect("the job");
             assert!(began.elapsed() >= STARVED);
             job.run();
-            assert_eq!(*turns.lock(), turn);
-            assert_eq!(queue.waiting.lock().progress, began, "no idle thread had a turn");
+            assert_eq!(*lock(&turns), turn);
+            assert_eq!(lock(&queue.waiting).progress, began, "no idle thread had a turn");
         }
         drop(job);
         queue.close();
