@@ -23,7 +23,7 @@ use crate::capability::store::{
 use crate::capability::timers::{TimerOptions, Timers};
 use crate::config::{Config, MethodName};
 use crate::contention::Contention;
-use crate::dispatch::{CallLimits, Dispatcher};
+use crate::dispatch::{CallLimits, CutOff, Dispatcher};
 use crate::generations::{LoadError, Loader, PluginSettings, Registry, division};
 use crate::idempotency::Idempotency;
 use crate::observe::CallLog;
@@ -38,6 +38,9 @@ use crate::turns::WaitOptions;
 
 /// What sinks have at least to finish what they are writing.
 const MIN_STOP: Duration = Duration::from_secs(5);
+
+/// For the statuses of calls that are cut off to be sent.
+const LAST_STATUSES: Duration = Duration::from_secs(1);
 
 /// The plugins that cannot be served, each with its reason. Never empty.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +112,7 @@ impl App {
             limits: call_limits(config),
             log: CallLog::new((!config.log.slow_call.is_zero()).then_some(config.log.slow_call)),
             unrouted: Reasons::default(),
+            cut_off: CutOff::default(),
         });
         let stopping = watch::Sender::new(false);
         let mut sinks = sinks(config)?;
@@ -212,6 +216,7 @@ impl App {
     /// # Errors
     /// If the server cannot run.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let dispatcher = self.dispatcher.clone();
         let health = Health::new(self.registry.services(), self.stopping.subscribe());
         let (drain, draining) = watch::channel(false);
         let mut server = std::pin::pin!(serve(
@@ -233,8 +238,11 @@ impl App {
                     () = delay => {}
                 }
                 drain.send_replace(true);
-                if tokio::time::timeout(self.drain_timeout, server).await.is_err() {
+                if tokio::time::timeout(self.drain_timeout, &mut server).await.is_err() {
                     tracing::warn!("drain_timeout_ms passed: calls in flight are cut off");
+                    dispatcher.cut_off.now();
+                    // A client that does not take its status by then does not get it.
+                    let _ = tokio::time::timeout(LAST_STATUSES, server).await;
                 }
             }
         }

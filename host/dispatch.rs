@@ -1,5 +1,6 @@
 //! One call, straight through.
 
+mod cut_off;
 mod host_call;
 
 use std::pin::pin;
@@ -29,6 +30,8 @@ use crate::server::framing::{self, Response};
 use crate::server::inline;
 use crate::server::{Client, Compression, RequestBounds};
 use crate::status::{Failure, GuestStatus};
+
+pub use cut_off::CutOff;
 
 /// Paths are shown in messages up to this length.
 const MAX_SHOWN_BYTES: usize = 256;
@@ -74,6 +77,8 @@ pub struct Dispatcher {
     pub log: CallLog,
     /// Calls that reached no plugin.
     pub unrouted: Reasons,
+    /// Ends calls in flight when the host stops.
+    pub cut_off: CutOff,
 }
 
 /// Who calls, and in which trace.
@@ -248,19 +253,20 @@ impl Dispatcher {
         let (requests, compression) = (&limits.requests, &limits.compression);
         let read = {
             let read = framing::read_unary(&head.headers, body, identity.client, requests, compression);
-            deadline.bound(pin!(read)).await
+            self.cut_off.bound(pin!(deadline.bound(pin!(read)))).await
         };
         record.lap(Stage::Read);
         let (request, _held) = read??;
         let metadata = RequestMetadata::new(head.headers, limits.max_metadata_entries)?
             .withholding(self.auth.withheld());
         let caller = principal.as_deref();
-        let keyed = self
+        let entered = self
             .idempotency
-            .enter(route, &metadata, caller, &request, &deadline)
-            .await?;
+            .enter(route, &metadata, caller, &request, &deadline);
+        let keyed = self.cut_off.bound(pin!(entered)).await?;
         let claim = route.generation.claim(route.method);
-        let permit = self.admission.admit(claim, &deadline).await;
+        let admitted = self.admission.admit(claim, &deadline);
+        let permit = self.cut_off.bound(pin!(admitted)).await;
         record.lap(Stage::Queue);
         let _permit = permit.inspect_err(|refused| record.not_admitted(refused.row().reason))?;
         let call = Call {
@@ -345,7 +351,7 @@ impl Dispatcher {
             });
             // Pinned here, because what wraps a future by value copies all of it.
             let run = pin!(generation.run(attempt, route.method, request.clone()));
-            let finished = call.deadline.bound(run).await;
+            let finished = self.cut_off.bound(pin!(call.deadline.bound(run))).await;
             record.lap(Stage::Guest);
             let finished = finished??;
             // What it waited for may have ended with the deadline, and let the handler end a moment later.
@@ -379,7 +385,8 @@ impl Dispatcher {
                     record.conflict();
                     tracing::debug!(attempt = number, "the transaction met a conflict");
                     if number < max_attempts {
-                        contender.lost(over, number, &call.deadline).await?;
+                        let lost = contender.lost(over, number, &call.deadline);
+                        self.cut_off.bound(pin!(lost)).await?;
                         record.lap(Stage::Commit);
                     }
                 }

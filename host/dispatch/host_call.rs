@@ -2,6 +2,7 @@
 //! proof of identity and a client's rate.
 
 use std::fmt::Write as _;
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -74,10 +75,9 @@ impl Dispatcher {
         let asked = bounds.default.unwrap_or(call.timeout);
         let budget = bounds.maximum.map_or(asked, |maximum| asked.min(maximum));
         let deadline = Deadline::after(record.arrived(), Some(budget));
-        let permit = self
-            .admission
-            .admit(route.generation.claim(route.method), &deadline)
-            .await;
+        let claim = route.generation.claim(route.method);
+        let admitted = self.admission.admit(claim, &deadline);
+        let permit = self.cut_off.bound(pin!(admitted)).await;
         record.lap(Stage::Queue);
         let _permit = permit.inspect_err(|refused| record.not_admitted(refused.row().reason))?;
         let (principal, headers) = match &call.event {
@@ -131,7 +131,7 @@ fn result(outcome: Result<Answer, Failure>) -> Result<(), NotMade> {
         Ok(Answer::Ok { .. }) => return Ok(()),
         Ok(Answer::Failed { status, .. }) => (code_name(status.code), status.message.into()),
         // The plugin had no part in it.
-        Err(failure @ Failure::Overloaded { .. }) => {
+        Err(failure @ (Failure::Overloaded { .. } | Failure::ShuttingDown)) => {
             return Err(NotMade::NotNow(failure.row().reason.to_owned()));
         }
         Err(failure) => {

@@ -48,7 +48,8 @@ impl CallLog {
     pub fn failed(&self, failure: &Failure, plugin: &Namespace, took: Duration) {
         let row = failure.row();
         let (reason, code, blame, ms) = (row.reason, code_name(row.code), row.blame.as_str(), millis(took));
-        let late = *failure == Failure::DeadlineExceeded;
+        // Nobody's fault for sure: a client in a hurry, or a plugin that takes too long.
+        let late = matches!(failure, Failure::DeadlineExceeded | Failure::ShuttingDown);
         if row.blame == Blame::Client && !late {
             let cause = failure.cause().map(display);
             tracing::debug!(target: TARGET, reason, code, blame, ms, cause, "call failed: {}", row.message);
@@ -59,7 +60,6 @@ impl CallLog {
         };
         CallSpan::status(code);
         if late {
-            // Nobody's fault for sure: a client in a hurry, or a plugin that takes too long.
             tracing::info!(target: TARGET, reason, code, ms, suppressed, "call failed: {}", row.message);
         } else {
             let cause = failure.cause().map(display);

@@ -13,6 +13,7 @@ use crate::orders::order;
 use crate::own_services::{CHECK, REFLECT};
 use crate::support::log::Line;
 use crate::support::pb::faults::*;
+use crate::support::raw::framed;
 use crate::support::{Isolation, Plugin, Setup, reason, until_some, within_patience};
 
 in_both_modes!(
@@ -88,16 +89,51 @@ async fn calls_in_flight_finish(isolation: Isolation) {
     assert!(log.all(failed).is_empty(), "{}", log.text());
 }
 
+/// Whatever a call waits for: its message, its place, or its handler, which waits or computes.
 async fn the_drain_timeout_cuts_calls_off(isolation: Isolation) {
-    let host = one_at_a_time(isolation, "drain_timeout_ms = 200").start().await;
-    let call = occupy_for_ever(&host).await;
+    let faults = Plugin::faults(isolation).key("max_concurrent_calls", 2);
+    let host = Setup::of(faults)
+        .with("[server]\ndrain_timeout_ms = 200\nrequest_timeout_ms = 3600000")
+        .start()
+        .await;
+    let raw = host.raw().await;
+    let unfinished = raw.call_slowly("/faults.v1.Faults/Echo", &[]);
+    // The second part is taken when the first one was sent, and that comes after the headers.
+    for _ in 0..2 {
+        unfinished.send(Bytes::from_static(b"\0")).await;
+    }
+    let call = |path: &'static str, message: Bytes| {
+        let raw = raw.clone();
+        tokio::spawn(async move { raw.call(path, &[], message).await })
+    };
+    let milliseconds = 3_600_000;
+    let sleeping = call("/faults.v1.Faults/Sleep", framed(&SleepRequest { milliseconds }));
+    let computing = call("/faults.v1.Faults/Loop", framed(&LoopRequest {}));
+    host.until_metric("both run", "mortise_sandboxes", 2.0).await;
+    let queued = call("/faults.v1.Faults/Count", framed(&CountRequest {}));
+    host.until_metric("the third waits", "mortise_queue_length", 1.0)
+        .await;
+
+    host.signal(Signal::TERM);
     let log = host.log.clone();
-    host.stop().await;
-    assert!(call.await.is_err(), "the answer never came");
-    assert_eq!(
-        log.all(|line| line.message().contains("calls in flight are cut off"))
-            .len(),
-        1
+    let mut ended = vec![unfinished.answer().await];
+    for call in [sleeping, computing, queued] {
+        ended.push(call.await.expect("no panic"));
+    }
+    for answer in ended {
+        assert_eq!(
+            (answer.code(), answer.reason().as_str()),
+            (Code::Unavailable, "SHUTTING_DOWN"),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(host.exit().await.code(), Some(0), "{}", log.text());
+    let cut_off = |line: &Line| line.message().contains("calls in flight are cut off");
+    assert_eq!(log.all(cut_off).len(), 1);
+    assert!(
+        log.all(|line| line.level() == "ERROR").is_empty(),
+        "{}",
+        log.text()
     );
 }
 
