@@ -34,45 +34,36 @@ impl Line {
         loop {
             // It is never closed.
             let turn = self.turns.acquire().await.ok();
-            let_others_go_first().await;
+            // Lets others go first, those too whose bytes have come but were not looked at yet.
+            tokio::task::yield_now().await;
             let polled = std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
             drop(turn);
             match polled {
                 Poll::Ready(output) => return Some(output),
                 Poll::Pending if over() => return None,
                 // What was polled wakes the task.
-                Poll::Pending => suspend(|_| {}).await,
+                Poll::Pending => until_polled_again().await,
             }
         }
     }
 }
 
-/// Those too whose bytes have come but were not looked at yet.
-async fn let_others_go_first() {
-    // Until the thread has nothing else to run and has looked.
-    tokio::task::yield_now().await;
-    // Of what a thread wakes it runs the last first, but not what wakes itself.
-    suspend(std::task::Waker::wake_by_ref).await;
-}
-
-/// Until the task is run again, which it tells `how`.
-async fn suspend(how: impl FnOnce(&std::task::Waker)) {
-    let mut how = Some(how);
-    std::future::poll_fn(|cx| match how.take() {
-        Some(how) => {
-            how(cx.waker());
-            Poll::Pending
-        }
-        None => Poll::Ready(()),
+async fn until_polled_again() {
+    let mut polled = false;
+    std::future::poll_fn(|_| match std::mem::replace(&mut polled, true) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
     })
     .await;
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::sync::Arc;
 
     use parking_lot::Mutex;
+    use tokio::io::AsyncReadExt as _;
     use tokio::sync::oneshot;
     use tokio::task::yield_now;
 
@@ -89,40 +80,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_short_task_waits_for_no_more_than_what_runs() {
+    async fn what_has_come_goes_first() {
         let (line, order) = (line(), Arc::new(Mutex::new(Vec::new())));
         let note = |what: &'static str| {
             let order = order.clone();
             move || order.lock().push(what)
         };
-        let short = {
-            let note = note("short");
-            // Once the thread has looked what bytes have come.
-            async move {
-                yield_now().await;
-                note();
-            }
-        };
-        let first = {
-            let (line, note) = (line.clone(), note("first"));
-            tokio::spawn(async move {
-                let work = async {
-                    tokio::spawn(short);
-                    note();
-                };
-                run(&line, work).await;
-            })
-        };
-        let others: Vec<_> = ["second", "third", "fourth"]
+        let (client, server) = std::os::unix::net::UnixStream::pair().expect("sockets");
+        server.set_nonblocking(true).expect("it can");
+        let mut server = tokio::net::UnixStream::from_std(server).expect("a runtime");
+        let noted = note("short");
+        let short = tokio::spawn(async move {
+            server.read_u8().await.expect("a byte");
+            noted();
+        });
+        // It reads from now on.
+        yield_now().await;
+        let computing: Vec<_> = ["first", "second", "third", "fourth"]
             .into_iter()
             .map(|name| {
-                let (line, note) = (line.clone(), note(name));
-                tokio::spawn(async move { run(&line, async { note() }).await })
+                let (line, noted) = (line.clone(), note(name));
+                let byte = (name == "first").then(|| client.try_clone().expect("it can"));
+                tokio::spawn(async move {
+                    let work = async {
+                        noted();
+                        if let Some(mut client) = byte {
+                            client.write_all(&[7]).expect("there is room");
+                        }
+                    };
+                    run(&line, work).await;
+                })
             })
             .collect();
-        first.await.expect("no panic");
-        for other in others {
-            other.await.expect("no panic");
+        for task in computing.into_iter().chain([short]) {
+            task.await.expect("no panic");
         }
         assert_eq!(*order.lock(), ["first", "short", "second", "third", "fourth"]);
     }
