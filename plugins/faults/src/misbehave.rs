@@ -4,12 +4,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use mortise_guest::bindings::mortise::plugin::{log, store, timers};
-use mortise_guest::details::ErrorInfo;
 use mortise_guest::{Call, Rate, Status};
 
 use crate::pb::misbehave_request::Way;
-use crate::pb::{FaultsMethod, RememberRequest};
-use crate::resources;
+use crate::pb::{FailRequest, FaultsMethod, RememberRequest};
+use crate::{echo, resources};
 
 /// More than any bound of the host's on one argument, and less than the guest's memory.
 const HUGE: u32 = 40 * 1024 * 1024;
@@ -60,7 +59,7 @@ pub fn misbehave(call: &Call, way: Way) -> Result<(), Status> {
         Way::HugeTimer => huge_timer()?,
         Way::FloodCancels => flood(|number| call.cancel_timer(format!("{number:032x}")).map(drop))?,
         Way::Sleep => drop(resources::sleep(HOUR)),
-        Way::HugeDetails => return Err(huge_details()),
+        Way::HugeDetails => return Err(huge_details(call)),
     }
     Ok(())
 }
@@ -72,14 +71,14 @@ fn huge_timer() -> Result<(), Status> {
     Ok(timers::schedule(0, FaultsMethod::REMEMBER.path(), &request).map(drop)?)
 }
 
-fn huge_details() -> Status {
-    let status = Status::not_found("x".repeat(100_000));
-    (0..8).fold(status, |status, _| {
-        status.with_detail(ErrorInfo {
-            reason: "R".repeat(1 << 20),
-            ..ErrorInfo::default()
-        })
-    })
+fn huge_details(call: &Call) -> Status {
+    let request = FailRequest {
+        code: 5,
+        message: "x".repeat(100_000),
+        reasons: vec!["R".repeat(1 << 20); 8],
+        ..FailRequest::default()
+    };
+    echo::failure(call, request)
 }
 
 /// Repeats until the host refuses.
